@@ -1,0 +1,293 @@
+"""The vocabulary of the core: what happened (events, timers included) and what to do (actions)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+RequestId = NewType("RequestId", int)
+ClientId = NewType("ClientId", bytes)
+
+
+class WorkerId(NamedTuple):
+    """One incarnation of a worker: a restarted process has the same slot and a new number."""
+
+    slot: str
+    incarnation: int
+
+
+class Outcome(StrEnum):
+    """What a worker's reply is, as far as the core cares."""
+
+    ANSWER = "answer"
+    EMPTY = "empty"
+    GARBLED = "garbled"
+    EXPIRED = "expired"
+    """The worker refused: the try's time was over before user code began."""
+
+
+class Why(StrEnum):
+    """Why a try failed; these words reach the client in ``tried``."""
+
+    UNDELIVERED = "undelivered"
+    EMPTY = "empty"
+    GARBLED = "garbled"
+    TIMEOUT = "timeout"
+    DIED = "died"
+
+
+class Reason(StrEnum):
+    """Why a request was refused; these words reach the client in ``reason``."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    CLIENT_LIMIT = "client_limit"
+    POISONED = "poisoned"
+    EXHAUSTED = "exhausted"
+    NO_WORKERS = "no_workers"
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    RETRY_BUDGET = "retry_budget"
+    DRAINING = "draining"
+    DEADLINE = "deadline"
+
+
+STATUS: dict[Reason, int] = {
+    Reason.MALFORMED: 400,
+    Reason.TOO_LARGE: 413,
+    Reason.CLIENT_LIMIT: 429,
+    Reason.POISONED: 500,
+    Reason.EXHAUSTED: 503,
+    Reason.NO_WORKERS: 503,
+    Reason.QUEUE_FULL: 503,
+    Reason.QUEUE_TIMEOUT: 503,
+    Reason.RETRY_BUDGET: 503,
+    Reason.DRAINING: 503,
+    Reason.DEADLINE: 504,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReply:
+    """A worker's reply. The core reads ``outcome`` and hands the rest through unread."""
+
+    outcome: Outcome
+    status: int = 200
+    value: bytes = b""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTry:
+    """One forwarding that did not bring the answer."""
+
+    worker: str
+    why: Why
+    took_s: float
+
+
+# --- events: what happened -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    request: RequestId
+    client: ClientId
+    size_bytes: int = 0
+    timeout_s: float | None = None
+    try_timeout_s: float | None = None
+    once: bool = False
+    priority: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RequestUnreadable:
+    """A message came whose envelope or header makes no sense; it gets its answer all the same."""
+
+    request: RequestId
+    client: ClientId
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    client: ClientId
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAdded:
+    """A place for a worker exists in ``pool``, whether or not a process fills it by now."""
+
+    slot: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRemoved:
+    """Nobody will come back to this slot; what its worker still holds may be finished."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConnected:
+    """A new incarnation is alive but has not answered its first ping: not in rotation yet."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """Death has one name, whoever saw it first: the link, the heartbeat or the launcher."""
+
+    worker: WorkerId
+    cause: str = ""
+    undelivered: bool = False
+    """The try that the worker was just given certainly never left us."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyArrived:
+    worker: WorkerId
+    reply: WorkerReply
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStarted:
+    """Take nothing new; whatever is still open after ``timeout_s`` is refused."""
+
+    timeout_s: float
+
+
+# --- events with a date: the core sets them for itself ----------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTimedOut:
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class GraceEnded:
+    """Nobody came back in time for this request."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class TryTimedOut:
+    worker: WorkerId
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class HangConfirmed:
+    """The worker kept silent for so long after its timeout that only a kill frees it."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class DrainTimedOut:
+    pass
+
+
+Timer = DeadlinePassed | QueueTimedOut | GraceEnded | TryTimedOut | HangConfirmed | DrainTimedOut
+Event = (
+    RequestArrived
+    | RequestUnreadable
+    | ClientGone
+    | SlotAdded
+    | SlotRemoved
+    | WorkerConnected
+    | WorkerReady
+    | WorkerLost
+    | ReplyArrived
+    | DrainStarted
+    | Timer
+)
+
+
+# --- actions: what to do, in this order --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request to the worker. If that cannot be done, say WorkerLost(undelivered=True)."""
+
+    worker: WorkerId
+    request: RequestId
+    attempt: int
+    remaining_s: float
+    expires_at: float
+    """The instant after which the worker must not begin with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Send the worker's reply to the client; the request is over."""
+
+    request: RequestId
+    worker: WorkerId
+    reply: WorkerReply
+    attempts: int
+    tried: tuple[FailedTry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell the client that it gets no answer and why; the request is over."""
+
+    request: RequestId
+    reason: Reason
+    attempts: int = 0
+    tried: tuple[FailedTry, ...] = ()
+    may_have_run: bool = False
+    retry_after_s: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The client is gone: drop what is kept for its request, there is nobody to tell."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The worker hangs in ``request``: have it killed, with its stack in the log."""
+
+    worker: WorkerId
+    request: RequestId | None
+
+
+@dataclass(frozen=True, slots=True)
+class TryFailed:
+    """For whoever watches: a try ended without an answer. Nothing is to be done."""
+
+    worker: WorkerId
+    request: RequestId
+    attempt: int
+    why: Why
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDropped:
+    """For whoever watches: a reply came whose request was over. Nothing is to be done."""
+
+    worker: WorkerId
+    request: RequestId
+
+
+Action = Forward | Answer | Refuse | Forget | Kill | TryFailed | ReplyDropped

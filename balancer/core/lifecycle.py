@@ -1,0 +1,120 @@
+"""One request: its phases and the one table by which it moves through them.
+
+Rule 1: every change of a request's phase is a row of TRANSITIONS; a missing row is our bug.
+Rule 2: this file knows no worker, no queue and no clock but the instants it is handed.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+
+from balancer.core.deadlines import Alarm
+from balancer.core.events import ClientId, FailedTry, RequestArrived, RequestId, Why, WorkerId
+
+
+class Phase(Enum):
+    QUEUED = "queued"
+    TRYING = "trying"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+
+
+class Signal(Enum):
+    FORWARDED = "forwarded"
+    TRY_FAILED = "try failed"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    CLIENT_GONE = "client gone"
+
+
+TRANSITIONS: dict[tuple[Phase, Signal], Phase] = {
+    (Phase.QUEUED, Signal.FORWARDED): Phase.TRYING,
+    (Phase.QUEUED, Signal.ANSWERED): Phase.ANSWERED,  # by the late reply of an earlier try
+    (Phase.QUEUED, Signal.REFUSED): Phase.REFUSED,
+    (Phase.QUEUED, Signal.CLIENT_GONE): Phase.DROPPED,
+    (Phase.TRYING, Signal.TRY_FAILED): Phase.QUEUED,
+    (Phase.TRYING, Signal.ANSWERED): Phase.ANSWERED,
+    (Phase.TRYING, Signal.REFUSED): Phase.REFUSED,
+    (Phase.TRYING, Signal.CLIENT_GONE): Phase.DROPPED,
+}
+
+MAY_HAVE_RUN = {Why.GARBLED, Why.TIMEOUT, Why.DIED}
+STRIKES = {Why.TIMEOUT, Why.DIED}
+"""The failures of which the request itself may be the cause; they spend the retry budget too."""
+EXCLUDES_SLOT = {Why.EMPTY, Why.GARBLED, Why.TIMEOUT}
+"""After these the slot would only do the same again; after a death a new process may not."""
+SAFE_FOR_ONCE = {Why.UNDELIVERED, Why.EMPTY}
+
+
+class Request:
+    """What a client asked for and what has become of it so far."""
+
+    __slots__ = (
+        "attempts",
+        "client",
+        "deadline",
+        "deadline_alarm",
+        "excluded",
+        "grace_alarm",
+        "id",
+        "is_final",
+        "may_have_run",
+        "once",
+        "phase",
+        "priority",
+        "queue_alarm",
+        "size_bytes",
+        "strikes",
+        "tried",
+        "try_timeout_s",
+        "worker",
+    )
+
+    def __init__(self, arrived: RequestArrived, deadline: float, try_timeout_s: float) -> None:
+        self.id: RequestId = arrived.request
+        self.client: ClientId = arrived.client
+        self.size_bytes = arrived.size_bytes
+        self.once = arrived.once
+        self.priority = arrived.priority
+        self.deadline = deadline
+        self.try_timeout_s = try_timeout_s
+        self.phase = Phase.QUEUED
+        self.attempts = 0
+        self.strikes = 0
+        self.may_have_run = False
+        self.tried: tuple[FailedTry, ...] = ()
+        self.excluded: frozenset[str] = frozenset()
+        self.worker: WorkerId | None = None
+        """Who holds it while it is being tried."""
+        self.is_final = False
+        """It was marked ``once`` and may have been executed: nobody else may get it."""
+        self.deadline_alarm: Alarm | None = None
+        self.queue_alarm: Alarm | None = None
+        self.grace_alarm: Alarm | None = None
+
+    def move(self, signal: Signal) -> None:
+        self.phase = TRANSITIONS[self.phase, signal]
+
+    @property
+    def is_open(self) -> bool:
+        return self.phase is Phase.QUEUED or self.phase is Phase.TRYING
+
+    def alarms(self) -> Iterator[Alarm | None]:
+        yield self.deadline_alarm
+        yield self.queue_alarm
+        yield self.grace_alarm
+
+    def forwarded_to(self, worker: WorkerId) -> None:
+        self.move(Signal.FORWARDED)
+        self.attempts += 1
+        self.worker = worker
+
+    def note_failed_try(self, worker: WorkerId, why: Why, took_s: float) -> None:
+        """Write down how a try ended. The phase is the caller's to move."""
+        self.tried = (*self.tried, FailedTry(worker.slot, why, took_s))
+        self.may_have_run = self.may_have_run or why in MAY_HAVE_RUN
+        self.strikes += why in STRIKES
+        self.is_final = self.is_final or (self.once and why not in SAFE_FOR_ONCE)
+        if why in EXCLUDES_SLOT:
+            self.excluded |= {worker.slot}
+        self.worker = None

@@ -1,0 +1,37 @@
+"""The numbers that the core decides by; every one has a defined answer when it is reached."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Durations end in ``_s``, sizes in ``_bytes``; the defaults are those of the command line."""
+
+    deadline_s: float = 30.0
+    """Total time of a request that asks for none of its own, from arrival to answer."""
+    deadline_max_s: float = 300.0
+    """The most that a client can ask for; a longer wish is cut to this."""
+    try_timeout_s: float = 10.0
+    """How long one worker may take before the request moves on."""
+    try_start_min_s: float = 0.001
+    """A try starts only if this much of the request's time is left to finish it."""
+    queue_limit: int = 1024
+    queue_limit_bytes: int = 64 * 1024 * 1024
+    queue_timeout_s: float | None = None
+    """The longest wait for a first worker; None leaves it to the deadline."""
+    client_limit: int = 1024
+    """Requests of one client that may be open at once."""
+    max_body_bytes: int = 16 * 1024 * 1024
+    retry_budget: float = 0.2
+    """Tries after a death or a timeout, as a share of the window's first tries."""
+    retry_budget_window_s: int = 10
+    retry_budget_per_worker: int = 2
+    """Such tries that each worker adds to the budget of a window, so that a quiet pool has some."""
+    strikes: int = 3
+    """Workers that one request may kill or hang before it is stopped as poison."""
+    revive_grace_s: float = 1.0
+    """How long a request waits for a worker to come back when nobody else is left to ask."""
+    hang_kill_after_s: float = 2.0
+    """How long past its timeout a worker may hold a request before it is killed."""
+    on_empty_next_pool: bool = False
+    """Whether an empty reply rules out the whole pool, whose workers would say the same."""

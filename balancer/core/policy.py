@@ -1,0 +1,101 @@
+"""What to do with a request next, and what may not go on: choices as pure functions of what is.
+
+``choose`` answers with Try, Wait or GiveUp. The order of the pools is a preference: a pool whose
+workers are busy is waited for, one with nobody up is passed over. Nobody is asked twice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from balancer.core.lifecycle import Request
+from balancer.core.pool import Member, Pool, State
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody is left to ask, but not now."""
+
+    pool: Pool | None
+    """The pool whose next free worker is wanted; None if first of all somebody must come back."""
+    is_alive: bool = False
+    """Somebody out of rotation is alive: overdue, or not heard of yet. It replies or is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nobody is left to ask, nor will be."""
+
+
+Choice = Try | Wait | GiveUp
+_GIVE_UP = GiveUp()
+
+
+def choose(request: Request, pools: Iterable[Pool]) -> Choice:
+    """Where the request goes from here, were it alone."""
+    if request.is_final:
+        return _GIVE_UP
+    is_down = is_alive = False
+    for pool in pools:
+        for slot, member in pool.idle.items():
+            if slot not in request.excluded:
+                return Try(member)
+        if pool.serving and _has_untried(request, pool):
+            return Wait(pool)
+        for member in pool.members.values():
+            if member.slot not in request.excluded:
+                is_down = is_down or member.state is State.DOWN
+                is_alive = is_alive or member.state in (State.OVERDUE, State.CONNECTING)
+    if is_down or is_alive:
+        return Wait(None, is_alive)
+    return _GIVE_UP
+
+
+def _has_untried(request: Request, pool: Pool) -> bool:
+    """Whether a worker that is up and busy may still be asked. Most requests exclude nobody."""
+    return not request.excluded or any(
+        member.state is State.BUSY and member.slot not in request.excluded
+        for member in pool.members.values()
+    )
+
+
+class RetryBudget:
+    """How many tries may follow a death or a timeout, so that failures do not feed on themselves.
+
+    A share of the *first* tries of a window, counted in whole seconds, plus some for each
+    worker. First tries and not open requests, because those vanish when all fail at once
+    (https://github.com/envoyproxy/envoy/issues/30205).
+    """
+
+    def __init__(self, ratio: float, per_worker: int, window_s: int) -> None:
+        self._ratio = ratio
+        self._per_worker = per_worker
+        self._window_s = window_s
+        self._seconds: dict[int, list[int]] = {}
+        """Second → [first tries, tries after a failure]; holds the window's seconds at most."""
+
+    def note_first_try(self, now: float) -> None:
+        self._second(now)[0] += 1
+
+    def spend(self, now: float, workers: int) -> bool:
+        """Take one from the budget; False if there is none left."""
+        this_second = self._second(now)
+        first = sum(second[0] for second in self._seconds.values())
+        spent = sum(second[1] for second in self._seconds.values())
+        if spent + 1 > self._ratio * first + self._per_worker * workers:
+            return False
+        this_second[1] += 1
+        return True
+
+    def _second(self, now: float) -> list[int]:
+        number = int(now)
+        second = self._seconds.get(number)
+        if second is None:
+            oldest = number - self._window_s
+            self._seconds = {n: s for n, s in self._seconds.items() if n > oldest}
+            second = self._seconds[number] = [0, 0]
+        return second
