@@ -5,7 +5,6 @@ garbled. Only ``decode_task`` and ``decode_reply`` raise, each for the one calle
 """
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -168,8 +167,13 @@ def _readable_id(fields: Mapping[str, Any]) -> Echo:
 
 def encode_request(payload: Any, **header: Any) -> list[bytes]:
     """The body frames of a request; header fields that are None are left out."""
+    return [encode_header(**header), msgpack.packb(payload)]
+
+
+def encode_header(**header: Any) -> bytes:
+    """A request's header alone, for whoever sends the same payload again with less time left."""
     fields = {name: value for name, value in header.items() if value is not None}
-    return [msgpack.packb({"v": VERSION, **fields}), msgpack.packb(payload)]
+    return bytes(msgpack.packb({"v": VERSION, **fields}))
 
 
 # --- balancer → client --------------------------------------------------------------------------
@@ -363,9 +367,3 @@ def _is_msgpack(value: bytes) -> bool:
     except (ValueError, msgpack.OutOfData, msgpack.StackError):
         return False
     return bool(unpacker.tell() == len(value))
-
-
-def decode_monitor_event(frames: Sequence[bytes]) -> tuple[int, int]:
-    """A socket monitor's message: the event and its value, a descriptor or an error code."""
-    event, value = struct.unpack("=hi", frames[0])
-    return event, value

@@ -314,13 +314,15 @@ class Dispatcher:
         request.forwarded_to(member.worker)
         if request.attempts == 1:
             self._budget.note_first_try(now)
-        try_timeout_s = request.try_timeout_s
+        own_s = self._limits.try_timeout_s
+        # A wish for longer tries ends with the request, or a hung worker would be held for ever.
+        times_out_at = min(now + request.try_timeout_s, max(request.deadline, now + own_s))
         # A client's impatience is no reason to kill a worker: it has at least our own patience.
-        patience_s = max(try_timeout_s, self._limits.try_timeout_s) + self._limits.hang_kill_after_s
-        alarm = self._deadlines.set(now + try_timeout_s, ev.TryTimedOut(member.worker, request.id))
+        patience_s = max(times_out_at - now, own_s) + self._limits.hang_kill_after_s
+        alarm = self._deadlines.set(times_out_at, ev.TryTimedOut(member.worker, request.id))
         member.held = Held(request.id, request.attempts, now, patience_s, alarm)
         self.pools.move(member, LinkSignal.FORWARDED)
-        expires_at = min(request.deadline, now + try_timeout_s)
+        expires_at = min(request.deadline, times_out_at)
         self._actions.append(
             ev.Forward(member.worker, request.id, request.attempts, remaining_s, expires_at)
         )

@@ -1,0 +1,287 @@
+"""Many requests in flight over one connection, without waiting: every shell waits in its own way.
+
+A request is handed to a socket only once its handshake is done, so that one which was never handed
+over is certain not to have run. When a connection ends, a fresh socket is opened, at the next
+address where there are several, and what is still owed is sent again, except for ``once``.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Any, Generic, TypeVar
+
+import zmq
+
+from balancer import wire
+from balancer.dealer import Dealer
+from balancer.wire import Reply
+
+GRACE_S = 0.05
+"""How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
+DIAL_TIMEOUT_S = 2.5
+"""A connection that is not up by then is given up, whatever its monitor says."""
+LOSSES_MAX = 3
+LARGE_BYTES = 16 * 1024 * 1024
+LARGE_LOSSES_MAX = 2
+"""A balancer drops the connection of a message beyond its hard limit: so large a call is stopped
+one loss earlier, or it would take everything else that is in flight down with it."""
+DIAL_PAUSE_MIN_S = 0.02
+DIAL_PAUSE_MAX_S = 0.2
+
+Owner = TypeVar("Owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that can be sent more than once: the payload stays packed, the time runs."""
+
+    payload: bytes
+    timeout_s: float
+    once: bool = False
+    route: str | None = None
+    key: str | None = None
+
+    @classmethod
+    def pack(
+        cls, payload: Any, *, timeout_s: float, once: bool, route: str | None, key: str | None
+    ) -> "Request":
+        """TypeError, ValueError or OverflowError if msgpack cannot carry the payload."""
+        if not 0 < timeout_s < math.inf:
+            raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
+        return cls(wire.encode_request(payload)[1], timeout_s, once, route, key)
+
+
+@dataclass(slots=True, eq=False)
+class Call(Generic[Owner]):
+    """One request on its way; it has ended when ``answer`` is set."""
+
+    id: bytes
+    request: Request
+    deadline: float
+    owner: Owner
+    answer: bytes | Reply | None = None
+    is_handed_over: bool = False
+    """To the socket of today."""
+    may_have_run: bool = False
+    """It was handed to some socket."""
+    losses: int = 0
+    """Connections that ended while it was in flight over them."""
+
+    def frames(self, now: float) -> list[bytes]:
+        request = self.request
+        header = wire.encode_header(
+            timeout_ms=max(1, int((self.deadline - now) * 1000)),
+            once=request.once or None,
+            route=request.route,
+            key=request.key,
+        )
+        return [self.id, b"", header, request.payload]
+
+    def reply(self) -> Reply:
+        """The answer, read only now: decoding takes the time of whoever wants it."""
+        if isinstance(self.answer, Reply):
+            return self.answer
+        assert self.answer is not None
+        try:
+            return wire.decode_reply(self.answer)
+        except wire.WireError as error:
+            text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
+            return Reply(502, error=text, reason="garbled", may_have_run=True)
+
+
+class Connection(Generic[Owner]):
+    """Has one user at a time, who calls ``advance`` whenever a descriptor is readable, a date of
+    ``next_deadline`` has come, or ``has_news`` says so, and sleeps in between."""
+
+    def __init__(self, addresses: Sequence[str], now: float) -> None:
+        """ZMQError if an address is none; whether somebody is there turns out later."""
+        if not addresses:
+            raise ValueError("no address to connect to")
+        self._addresses = list(addresses)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._ids = itertools.count(1)
+        self._calls: dict[bytes, Call[Owner]] = {}
+        self._unsent: dict[bytes, Call[Owner]] = {}
+        self._ends: list[tuple[float, bytes]] = []
+        self._dealer: Dealer | None = None
+        self._dialed_at = self._dial_at = now
+        self.is_closed = False
+        self.generation = 0
+        """Counts the sockets: where it has changed, ``filenos`` are others, though their numbers
+        may be the same."""
+        try:
+            self._dial(now)
+        except zmq.ZMQError:
+            self._context.term()
+            raise
+
+    # --- what a shell asks ----------------------------------------------------------------------
+
+    def filenos(self) -> tuple[int, ...]:
+        return () if self._dealer is None else self._dealer.filenos()
+
+    def has_news(self) -> bool:
+        if self._dealer is None:
+            return False
+        return self._dealer.has_news(wants_to_send=bool(self._unsent))
+
+    def next_deadline(self) -> float:
+        """When ``advance`` has something to do even if nothing arrives; may be infinite."""
+        ends = self._ends
+        while ends and ends[0][1] not in self._calls:
+            heappop(ends)
+        if not ends:
+            return math.inf
+        if self._dealer is None:
+            return min(ends[0][0], self._dial_at)
+        if not self._dealer.is_ready:
+            return min(ends[0][0], self._dialed_at + DIAL_TIMEOUT_S)
+        return ends[0][0]
+
+    # --- what a shell does ----------------------------------------------------------------------
+
+    def submit(self, request: Request, owner: Owner, now: float) -> Call[Owner]:
+        """Take a request on; call ``advance`` next, which sends it."""
+        id = next(self._ids).to_bytes(8, "big")
+        call = Call(id, request, now + request.timeout_s, owner)
+        self._calls[id] = self._unsent[id] = call
+        if len(self._ends) > 64 + 2 * len(self._calls):
+            # Most calls end long before their time: without tidying, a fast client would keep
+            # the dates of the last thirty seconds' calls.
+            self._ends = [end for end in self._ends if end[1] in self._calls]
+            heapify(self._ends)
+        heappush(self._ends, (call.deadline + GRACE_S, id))
+        return call
+
+    def forget(self, call: Call[Owner]) -> None:
+        """Nobody waits for it any more: its answer, should one come, is dropped."""
+        self._calls.pop(call.id, None)
+        self._unsent.pop(call.id, None)
+
+    def advance(self, now: float) -> list[Call[Owner]]:
+        """Do everything that can be done at once; returns the calls that have ended."""
+        ended: list[Call[Owner]] = []
+        if self.is_closed:
+            return ended
+        if self._dealer is not None:
+            self._watch(self._dealer, now, ended)
+        if self._dealer is None and self._calls and now >= self._dial_at:
+            self._redial(now)
+        if self._dealer is not None and self._dealer.is_ready:
+            self._hand_over(self._dealer, now)
+        self._expire(now, ended)
+        return ended
+
+    def close(self) -> list[Call[Owner]]:
+        """Let go of the sockets; returns the calls that were still open, which end here."""
+        self.is_closed = True
+        ended = list(self._calls.values())
+        for call in ended:
+            self._end(call, _lost(call, "The client was closed."))
+        if self._dealer is not None:
+            self._drop(self._dealer)
+        self._context.term()
+        return ended
+
+    # --- replies --------------------------------------------------------------------------------
+
+    def _watch(self, dealer: Dealer, now: float, ended: list[Call[Owner]]) -> None:
+        self._receive(dealer, ended)
+        dealer.notice()
+        if dealer.is_broken or (not dealer.is_ready and now >= self._dialed_at + DIAL_TIMEOUT_S):
+            # A reply may have come just ahead of the news that the connection ended.
+            self._receive(dealer, ended)
+            self._lose(dealer, now, ended)
+
+    def _receive(self, dealer: Dealer, ended: list[Call[Owner]]) -> None:
+        for frames in dealer.messages():
+            call = self._calls.get(frames[0]) if len(frames) == 3 else None
+            if call is not None:
+                self._end(call, frames[2])
+                ended.append(call)
+
+    def _end(self, call: Call[Owner], answer: bytes | Reply) -> None:
+        call.answer = answer
+        self.forget(call)
+
+    def _expire(self, now: float, ended: list[Call[Owner]]) -> None:
+        while self._ends and self._ends[0][0] <= now:
+            call = self._calls.get(heappop(self._ends)[1])
+            if call is not None:
+                self._end(call, self._expired(call))
+                ended.append(call)
+
+    def _expired(self, call: Call[Owner]) -> Reply:
+        if self._dealer is not None and self._dealer.is_ready:
+            text = f"Error 504: Deadline exceeded. No answer within {call.request.timeout_s:g} s."
+            return Reply(504, error=text, reason="deadline", may_have_run=call.may_have_run)
+        nobody = f"No balancer answers at {' or '.join(self._addresses)}."
+        if call.may_have_run:
+            return _lost(call, f"The connection was lost. {nobody}")
+        return Reply(503, error=f"Error 503: Service Unavailable. {nobody}", reason="unreachable")
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _hand_over(self, dealer: Dealer, now: float) -> None:
+        while self._unsent:
+            call = next(iter(self._unsent.values()))
+            if now < call.deadline:
+                # Before the attempt: what is interrupted half-way may have been delivered.
+                call.is_handed_over, had_run = True, call.may_have_run
+                call.may_have_run = True
+                if not dealer.send(call.frames(now)):
+                    call.is_handed_over = dealer.is_broken
+                    call.may_have_run = had_run or dealer.is_broken
+                    return
+            self._unsent.pop(call.id, None)
+
+    # --- connecting -----------------------------------------------------------------------------
+
+    def _dial(self, now: float) -> None:
+        address = self._addresses[self.generation % len(self._addresses)]
+        self.generation += 1
+        self._dialed_at = now
+        self._dealer = Dealer(self._context, address, number=self.generation)
+
+    def _redial(self, now: float) -> None:
+        try:
+            self._dial(now)
+        except zmq.ZMQError:
+            # Such as too many open files, which may pass.
+            self._plan_dial(now)
+
+    def _plan_dial(self, now: float) -> None:
+        # Counted from the last time, so that the loss of an old connection costs no wait.
+        pause_s = random.uniform(DIAL_PAUSE_MIN_S, DIAL_PAUSE_MAX_S)
+        self._dial_at = max(now, self._dialed_at + pause_s)
+
+    def _drop(self, dealer: Dealer) -> None:
+        self._dealer = None
+        dealer.close()
+
+    def _lose(self, dealer: Dealer, now: float, ended: list[Call[Owner]]) -> None:
+        self._drop(dealer)
+        self._plan_dial(now)
+        for call in [call for call in self._calls.values() if call.is_handed_over]:
+            call.is_handed_over = False
+            call.losses += 1
+            if call.request.once or call.losses >= _losses_max(call.request):
+                self._end(call, _lost(call, "The connection to the balancer was lost."))
+                ended.append(call)
+        self._unsent = dict(self._calls)
+
+
+def _losses_max(request: Request) -> int:
+    return LARGE_LOSSES_MAX if len(request.payload) > LARGE_BYTES else LOSSES_MAX
+
+
+def _lost(call: Call[Owner], text: str) -> Reply:
+    return Reply(
+        503,
+        error=f"Error 503: Service Unavailable. {text}",
+        reason="connection_lost",
+        may_have_run=call.may_have_run,
+    )

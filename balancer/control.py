@@ -1,0 +1,175 @@
+"""The control protocol, both ends: JSON lines over a private Unix socket.
+
+The launcher speaks it with its balancer over an inherited pair, and answers commands on
+``control.sock``. A message is an object with ``op``; a reply has the ``op`` of its question.
+"""
+
+import contextlib
+import json
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from balancer.runtime_directory import control_path
+
+Message = dict[str, Any]
+
+LINE_BYTES_MAX = 8 * 1024 * 1024
+"""A snapshot of a thousand workers is below 1 MiB."""
+LOG_BACKLOG_BYTES_MAX = 1024 * 1024
+BACKLOG_BYTES_MAX = 16 * 1024 * 1024
+
+
+class NotRunning(Exception):
+    """No cluster of that name answers."""
+
+
+class Channel:
+    """A stream of messages on a selector's loop; neither end ever waits for the other.
+
+    Its selector keys carry a callback as data, to be called when the socket is ready.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        selector: selectors.BaseSelector,
+        on_message: Callable[[Message], None],
+        on_close: Callable[[], None],
+    ) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._selector = selector
+        self._on_message = on_message
+        self._on_close = on_close
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+        self._is_open = True
+        self._dropped = 0
+        selector.register(connection, selectors.EVENT_READ, self._on_ready)
+
+    def send(self, message: Message) -> None:
+        """Queue a message. A peer that has stopped reading for megabytes is given up."""
+        if not self._is_open:
+            return
+        self._outgoing += json.dumps(message).encode() + b"\n"
+        self._flush()
+        if len(self._outgoing) > BACKLOG_BYTES_MAX:
+            self.close()
+
+    def send_log(self, message: Message) -> None:
+        """Queue a log line, or count it as dropped: lines may get lost, decisions may not."""
+        if len(self._outgoing) > LOG_BACKLOG_BYTES_MAX:
+            self._dropped += 1
+            return
+        if self._dropped:
+            message = {**message, "dropped_before": self._dropped}
+            self._dropped = 0
+        self.send(message)
+
+    def close(self) -> None:
+        """Idempotent; ``on_close`` is called the first time."""
+        if self._is_open:
+            self._is_open = False
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._on_close()
+
+    def finish(self, timeout_s: float) -> None:
+        """Send what is queued, waiting at most so long, and close."""
+        if self._is_open:
+            self._socket.settimeout(timeout_s)
+            with contextlib.suppress(OSError):  # gone or stuck: there is nobody to tell
+                self._socket.sendall(self._outgoing)
+            self.close()
+
+    def _on_ready(self) -> None:
+        if self._outgoing:
+            self._flush()
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(1 << 18) if self._is_open else b""
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._incoming += data
+        if not data or len(self._incoming) > LINE_BYTES_MAX:
+            self.close()
+            return
+        *lines, rest = self._incoming.split(b"\n")
+        self._incoming = rest
+        for line in lines:
+            message = _parse(line)
+            if message is None:
+                self.close()
+                return
+            self._on_message(message)
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing:
+                del self._outgoing[: self._socket.send(self._outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        if self._is_open:
+            write = selectors.EVENT_WRITE if self._outgoing else 0
+            self._selector.modify(self._socket, selectors.EVENT_READ | write, self._on_ready)
+
+
+def _parse(line: bytes | bytearray) -> Message | None:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and isinstance(message.get("op"), str) else None
+
+
+def listen(name: str) -> socket.socket:
+    """The launcher's end of the commands; the directory it lies in is private already."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(control_path(name)))
+    listener.listen(16)
+    listener.setblocking(False)
+    return listener
+
+
+def ask(name: str, op: str, timeout_s: float = 5.0) -> Message:
+    """Put one question to the running cluster. NotRunning if there is none, or it is silent."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(control_path(name)))
+            connection.sendall(json.dumps({"op": op}).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                line = stream.readline(LINE_BYTES_MAX)
+        except OSError as error:
+            raise NotRunning(name) from error
+    reply = _parse(line)
+    if reply is None:
+        raise NotRunning(name)
+    return reply
+
+
+def wait_until_gone(name: str, timeout_s: float) -> bool:
+    """Wait for the launcher of that name to end; False if it is still there."""
+    deadline = time.monotonic() + timeout_s
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(control_path(name)))
+        except OSError:
+            return True
+        connection.settimeout(max(0.0, deadline - time.monotonic()) or None)
+        try:
+            return connection.recv(1) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True

@@ -1,0 +1,187 @@
+"""The ROUTER that clients talk to: messages become events, endings become replies.
+
+What a request carries (how to answer it, its payload) stays here under the request's number until
+the request is over; the core never sees it.
+"""
+
+import ctypes
+import os
+import socket
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import zmq
+
+from balancer import wire
+from balancer.core.events import (
+    Answer,
+    ClientGone,
+    ClientId,
+    Event,
+    Refuse,
+    RequestArrived,
+    RequestId,
+    RequestUnreadable,
+)
+from balancer.core.limits import Limits
+from balancer.monitor import Monitor, has_message
+
+MESSAGES_PER_TURN = 64
+
+
+class CannotBind(Exception):
+    """The address is not to be had; the text says why and what to do."""
+
+
+def seed_routing_ids() -> None:
+    """Call before the first context: libzmq draws routing ids from an unseeded rand(), so that
+    every process would hand out the same ones (https://github.com/zeromq/libzmq/issues/4633)."""
+    ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+
+
+class Frontend:
+    """Bounded by the sockets' limits and by the core's: it never stops reading."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], limits: Limits) -> None:
+        self._router = context.socket(zmq.ROUTER)
+        self._numbers = count(1)
+        self._open: dict[RequestId, wire.Incoming | wire.Unreadable] = {}
+        self._clients: dict[int, ClientId] = {}
+        """The descriptor of each client's connection, by which the monitor tells of its end."""
+        self._known: set[ClientId] = set()
+        self.replies_undelivered = 0
+        self._configure(limits)
+        self._monitor = Monitor(context, self._router, zmq.EVENT_DISCONNECTED)
+
+    def _configure(self, limits: Limits) -> None:
+        router = self._router
+        router.router_mandatory = 1  # an error instead of silence when a client is gone
+        router.router_handover = 0  # nobody can take over another client's id
+        router.linger = 500
+        router.backlog = 1024
+        router.sndhwm = 2 * limits.client_limit
+        router.maxmsgsize = 2 * limits.max_body_bytes
+        router.handshake_ivl = 2000
+        router.heartbeat_ivl = 5000
+        router.heartbeat_timeout = 15000
+        router.tcp_keepalive = 1
+
+    def bind(self, address: str) -> None:
+        """CannotBind if the address is taken or unusable."""
+        if address.startswith("ipc://") and _is_served(address.removeprefix("ipc://")):
+            # libzmq would take the path away from its owner without a word.
+            raise CannotBind(f"{address} is in use: give --bind another path")
+        before = os.umask(0o177)
+        try:
+            self._router.bind(address)
+        except zmq.ZMQError as error:
+            raise CannotBind(
+                f"cannot bind {address}: {error.strerror or error}; stop what uses it, "
+                "or give --bind another address"
+            ) from error
+        finally:
+            os.umask(before)
+
+    def filenos(self) -> tuple[int, int]:
+        return int(self._router.fileno()), self._monitor.fileno()
+
+    def read(self, emit: Callable[[Event], None]) -> bool:
+        """Take in what has come, up to a fair share; True if there may be more."""
+        # The monitor first: a descriptor may come back with a new client at once.
+        self._read_monitor(emit)
+        for _ in range(MESSAGES_PER_TURN):
+            if not has_message(self._router):
+                return False
+            emit(self._accept(self._receive()))
+        return True
+
+    def payload(self, request: RequestId) -> bytes:
+        incoming = self._open[request]
+        assert isinstance(incoming, wire.Incoming)
+        return incoming.payload
+
+    def answer(self, action: Answer) -> None:
+        incoming = self._open.pop(action.request)
+        body = wire.encode_answer(
+            action.reply, action.worker.slot, action.attempts, action.tried, _id(incoming)
+        )
+        self._send(incoming.envelope, body)
+
+    def refuse(self, action: Refuse) -> None:
+        incoming = self._open.pop(action.request)
+        self._send(incoming.envelope, wire.encode_refusal(action, _id(incoming)))
+
+    def forget(self, request: RequestId) -> None:
+        del self._open[request]
+
+    def close(self) -> None:
+        """Replies on their way get half a second."""
+        self._monitor.close()
+        self._router.close()
+
+    def _receive(self) -> list[bytes]:
+        """One message; of one with far too many frames only the first are kept."""
+        router = self._router
+        frames = [router.recv(zmq.NOBLOCK)]
+        while router.getsockopt(zmq.RCVMORE):
+            if frames[0] not in self._known:
+                frames.append(self._meet(ClientId(frames[0])))
+            elif len(frames) <= wire.FRAMES_MAX:
+                frames.append(router.recv(zmq.NOBLOCK))
+            else:
+                router.recv(zmq.NOBLOCK, copy=False)
+        return frames
+
+    def _meet(self, client: ClientId) -> bytes:
+        """Read a new client's first frame and learn which connection it came by."""
+        frame = self._router.recv(zmq.NOBLOCK, copy=False)
+        self._known.add(client)
+        self._clients[int(frame.get(zmq.SRCFD))] = client
+        return bytes(frame.bytes)
+
+    def _accept(self, frames: Sequence[bytes]) -> Event:
+        incoming = wire.decode_request(frames)
+        request = RequestId(next(self._numbers))
+        self._open[request] = incoming
+        client = ClientId(frames[0])
+        if isinstance(incoming, wire.Unreadable):
+            return RequestUnreadable(request, client, incoming.error)
+        header = incoming.header
+        return RequestArrived(
+            request,
+            client,
+            sum(map(len, frames)),
+            header.timeout_s,
+            header.try_timeout_s,
+            header.once,
+            header.priority,
+        )
+
+    def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
+        try:
+            for frame in envelope:
+                self._router.send(frame, zmq.NOBLOCK | zmq.SNDMORE)
+            self._router.send(body, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
+            self.replies_undelivered += 1
+
+    def _read_monitor(self, emit: Callable[[Event], None]) -> None:
+        for _, descriptor in self._monitor.read():
+            client = self._clients.pop(descriptor, None)
+            if client is not None:
+                self._known.discard(client)
+                emit(ClientGone(client))
+
+
+def _id(incoming: wire.Incoming | wire.Unreadable) -> wire.Echo:
+    return incoming.header.id if isinstance(incoming, wire.Incoming) else incoming.id
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True

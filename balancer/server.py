@@ -1,0 +1,147 @@
+"""The balancer process: the loop, and its side of the conversation with the launcher."""
+
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from balancer.config import Config
+from balancer.control import Channel, Message
+from balancer.core.dispatcher import Dispatcher
+from balancer.core.events import (
+    Action,
+    DrainStarted,
+    Event,
+    Kill,
+    SlotAdded,
+    SlotRemoved,
+    WorkerId,
+    WorkerLost,
+    WorkerReady,
+)
+from balancer.frontend import CannotBind
+from balancer.observe import Line, Observer
+from balancer.transport import Transport
+
+SOCKETS_PER_WORKER = 3
+"""A REQ, its monitor, and the monitor's other end."""
+SOCKETS_SPARE = 64
+
+
+class LauncherGone(Exception):
+    """The launcher's end of the channel is closed: nobody needs this process any more."""
+
+
+class Server:
+    """Takes its orders from the launcher's channel and its work from the frontend."""
+
+    def __init__(self, config: Config, launcher: socket.socket) -> None:
+        self._config = config
+        slots = [(slot, pool) for pool in config.pools for slot in pool.slots]
+        raise_descriptor_limit()
+        sockets_max = SOCKETS_PER_WORKER * len(slots) + SOCKETS_SPARE
+        self._transport = Transport(config.limits, os.urandom(3).hex(), sockets_max)
+        self._dispatcher = Dispatcher(config.limits, [pool.name for pool in config.pools])
+        self._observer = Observer(self._transport.request_name)
+        self._launcher = Channel(
+            launcher, self._transport.selector, self._on_message, self._on_launcher_gone
+        )
+        self._static = {slot for slot, pool in slots if not pool.handler}
+        for slot, pool in slots:
+            self._transport.emit(SlotAdded(slot, pool.name))
+
+    def run(self) -> None:
+        """Serve until drained. CannotBind if the address is not to be had."""
+        try:
+            self._transport.frontend.bind(self._config.bind)
+        except CannotBind as error:
+            self._launcher.send({"op": "cannot_bind", "error": str(error)})
+            raise
+        self._launcher.send({"op": "bound"})
+        for pool in self._config.pools:
+            for slot, address in zip(pool.slots, pool.endpoints, strict=False):
+                self._transport.add_endpoint(slot, address, pool.probe)
+        transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
+        while not dispatcher.drained:
+            for event in transport.poll(until=dispatcher.next_deadline()):
+                self._note_before(event)
+                now = clock()
+                actions = dispatcher.step(event, now)
+                transport.perform(actions)
+                self._tell(now, event, actions)
+            now = clock()
+            actions = dispatcher.expire(now)
+            if actions:
+                transport.perform(actions)
+                self._tell(now, None, actions)
+        self._launcher.finish(timeout_s=1.0)
+        transport.close()
+
+    def _tell(self, now: float, event: Event | None, actions: Sequence[Action]) -> None:
+        """Let the log and the launcher know what concerns them."""
+        self._log(self._observer.note(now, event, actions))
+        if isinstance(event, WorkerReady):
+            self._transport.note_ready(event.worker)
+            self._say("ready", event.worker)
+            if event.worker.slot in self._static:
+                self._log([_line("info", event.worker, "is in rotation")])
+        for action in actions:
+            if isinstance(action, Kill):
+                request = action.request
+                name = self._transport.request_name(request) if request is not None else None
+                self._say("hung", action.worker, request=name)
+
+    def _note_before(self, event: Event) -> None:
+        """Tell the launcher of a lost worker while it is still known what it held."""
+        if isinstance(event, WorkerLost):
+            member = self._dispatcher.pools.find(event.worker)
+            held = member.held if member is not None else None
+            name = self._transport.request_name(held.request) if held is not None else None
+            self._say("lost", event.worker, cause=event.cause, request=name)
+            if member is not None and event.worker.slot in self._static:
+                self._log([_line("warning", event.worker, f"is lost: {event.cause}")])
+
+    def _say(self, op: str, worker: WorkerId, **fields: Any) -> None:
+        self._launcher.send(
+            {"op": op, "slot": worker.slot, "incarnation": worker.incarnation, **fields}
+        )
+
+    def _log(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._launcher.send_log(
+                {"op": "log", "level": line.level, "text": line.text, "fields": line.fields}
+            )
+
+    # --- the launcher's orders --------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case {"op": "dial", "slot": slot, "incarnation": incarnation, "endpoint": endpoint}:
+                worker = WorkerId(slot, incarnation)
+                self._transport.dial(worker, endpoint, is_ours=True, must_ping=True)
+            case {"op": "exited", "slot": slot, "incarnation": incarnation, "cause": cause}:
+                self._transport.note_exit(WorkerId(slot, incarnation), cause)
+            case {"op": "removed", "slot": slot}:
+                self._transport.emit(SlotRemoved(slot))
+            case {"op": "drain", "timeout_s": timeout_s}:
+                self._transport.emit(DrainStarted(timeout_s))
+            case {"op": "status", "id": id}:
+                snapshot = self._observer.snapshot(self._dispatcher)
+                self._launcher.send({"op": "status", "id": id, "snapshot": snapshot})
+
+    def _on_launcher_gone(self) -> None:
+        if not self._dispatcher.drained:
+            raise LauncherGone
+
+
+def _line(level: str, worker: WorkerId, text: str) -> Line:
+    return Line(level, f"worker {worker.slot} {text}", {"worker": worker.slot})
+
+
+def raise_descriptor_limit() -> None:
+    """Each worker costs about eight descriptors and each client one: take what we are allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,116 @@
+"""The state of a cluster as a table for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WHY_CHARACTERS_MAX = 80
+_COLUMNS = (
+    ("name", "WORKER"),
+    ("state", "STATE"),
+    ("pid", "PID"),
+    ("served", "SERVED"),
+    ("empty", "EMPTY"),
+    ("timeout", "TIMEOUT"),
+    ("died", "DIED"),
+    ("garbled", "GARBLED"),
+    ("restarts", "RESTARTS"),
+    ("busy_ms", "BUSY"),
+    ("why", "WHY"),
+)
+_TEXTS = {"name", "state", "why"}
+
+
+def render(status: Mapping[str, Any]) -> str:
+    """What ``status`` of a running cluster answers, as aligned lines that end with a newline."""
+    blocks = (
+        _cluster_lines(status["cluster"]),
+        _worker_lines(status["workers"]),
+        _totals_lines(status["queue"], status["totals"]),
+    )
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+
+
+def printable(text: str) -> str:
+    """One line of the same text in which control characters are shown as escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def _cluster_lines(cluster: Mapping[str, Any]) -> list[str]:
+    name, bind = printable(str(cluster["name"])), printable(str(cluster["bind"]))
+    state = "draining" if cluster["draining"] else "running"
+    return [
+        f"cluster {name}  {state}  {bind}  up {_uptime(cluster['uptime_s'])}",
+        f"launcher {_cell(cluster['launcher_pid'])}  balancer {_cell(cluster['balancer_pid'])}"
+        f"  started {_cell(cluster['started_at'])}",
+    ]
+
+
+def _worker_lines(workers: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not workers:
+        return ["no workers"]
+    rows = [[title for _, title in _COLUMNS]]
+    rows += [[_field(worker, key) for key, _ in _COLUMNS] for worker in workers]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [_line(row, widths) for row in rows]
+
+
+def _field(worker: Mapping[str, Any], key: str) -> str:
+    value = worker[key]
+    if key == "busy_ms" and value is not None:
+        return f"{value / 1000:.1f}s"
+    if key == "why":
+        return _shortened(_cell(value or ""))
+    return _cell(value)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else printable(str(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= WHY_CHARACTERS_MAX else text[: WHY_CHARACTERS_MAX - 3] + "..."
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Texts stand at the left of their column, numbers at the right."""
+    cells = [
+        cell.ljust(width) if key in _TEXTS else cell.rjust(width)
+        for cell, width, (key, _) in zip(row, widths, _COLUMNS, strict=True)
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _totals_lines(queue: Mapping[str, Any], totals: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"queue     {queue['length']} of {queue['limit']} requests, "
+        f"{_size(queue['bytes'])} of {_size(queue['limit_bytes'])}",
+        f"requests  {totals['requests']}, answered {totals['answered']}",
+        f"tries     {totals['tries']}, failovers {totals['failovers']}, "
+        f"late replies {totals['late_replies']}",
+    ]
+    for title, key in (("statuses", "by_status"), ("reasons", "by_reason")):
+        if totals[key]:
+            counts = (f"{_cell(name)}: {totals[key][name]}" for name in sorted(totals[key]))
+            lines.append(f"{title:<8}  {', '.join(counts)}")
+    return lines
+
+
+def _size(size_bytes: int) -> str:
+    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.1f}".removesuffix(".0") + f" {units[0]}"
+
+
+def _uptime(uptime_s: float) -> str:
+    """The two largest units are enough."""
+    minutes, seconds = divmod(int(uptime_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,217 @@
+"""All sockets of the balancer on one epoll: what arrives becomes events, actions become frames.
+
+The cost of a turn does not grow with the number of idle workers: descriptors are registered once
+and only those that are ready are looked at. A ZMQ descriptor tells of changes, not of a state, and
+any send or receive may swallow the news (zmq_getsockopt(3), ZMQ_FD); so every socket that was
+used is looked at once more before the loop sleeps.
+"""
+
+import heapq
+import random
+import selectors
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+
+import zmq
+
+from balancer import wire
+from balancer.core.events import (
+    Action,
+    Answer,
+    Event,
+    Forget,
+    Forward,
+    Refuse,
+    WorkerId,
+    WorkerLost,
+)
+from balancer.core.limits import Limits
+from balancer.frontend import Frontend
+from balancer.link import Link
+
+REDIAL_FIRST_S = 0.05
+REDIAL_MAX_S = 5.0
+EXIT_GRACE_S = 0.05
+"""How long after a worker's exit its connection may take to end: its last reply comes first.
+Longer means that somebody else, a child of it, still holds the connection."""
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A worker that nobody of ours started; it is dialed again and again."""
+
+    slot: str
+    address: str
+    probe: bool
+    dials: int = 0
+    failures: int = 0
+
+
+class Transport:
+    """Owned by one thread. ``selector`` is open to others, with a callback as each key's data."""
+
+    def __init__(self, limits: Limits, boot: str, sockets_max: int) -> None:
+        self._limits = limits
+        self._boot = boot
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._context.max_sockets = sockets_max
+        self.selector = selectors.DefaultSelector()
+        self.frontend = Frontend(self._context, limits)
+        self._links: dict[WorkerId, Link] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+        self._numbers = count(1)
+        self._events: list[Event] = []
+        self._touched: dict[Link, None] = {}
+        self._read_frontend_again = False
+        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        for descriptor in self.frontend.filenos():
+            self.selector.register(descriptor, selectors.EVENT_READ, self._read_frontend)
+
+    # --- the way in -----------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Let the next ``poll`` return this event too."""
+        self._events.append(event)
+
+    def poll(self, until: float | None) -> list[Event]:
+        """What has happened; waits for something to happen, at the longest until that instant."""
+        self._read_touched()
+        for key, _ in self.selector.select(self._patience_s(until)):
+            key.data()
+        while self._later and self._later[0][0] <= time.monotonic():
+            heapq.heappop(self._later)[2]()
+        events, self._events = self._events, []
+        return events
+
+    def _patience_s(self, until: float | None) -> float | None:
+        if self._events or self._read_frontend_again:
+            return 0.0
+        if self._later and (until is None or self._later[0][0] < until):
+            until = self._later[0][0]
+        return None if until is None else max(0.0, until - time.monotonic())
+
+    def _read_touched(self) -> None:
+        touched, self._touched = self._touched, {}
+        for link in touched:
+            self._read_link(link)
+        if self._read_frontend_again:
+            self._read_frontend()
+
+    def _read_frontend(self) -> None:
+        self._read_frontend_again = self.frontend.read(self.emit)
+
+    def _read_link(self, link: Link) -> None:
+        if self._links.get(link.worker) is not link:
+            return  # closed since it was seen to be ready
+        for event in link.read():
+            self._events.append(event)
+            if isinstance(event, WorkerLost):
+                self._close(link)
+
+    # --- the way out ----------------------------------------------------------------------------
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the core decided. Actions that only tell of something are nobody's work here."""
+        for action in actions:
+            match action:
+                case Forward():
+                    self._forward(action)
+                case Answer():
+                    self.frontend.answer(action)
+                    self._read_frontend_again = True
+                case Refuse():
+                    self.frontend.refuse(action)
+                    self._read_frontend_again = True
+                case Forget(request):
+                    self.frontend.forget(request)
+                case _:
+                    pass
+
+    def request_name(self, request: int) -> str:
+        """The request's name in logs and for workers; no other balancer process gives it."""
+        return f"{self._boot}-{request}"
+
+    def _forward(self, action: Forward) -> None:
+        link = self._links.get(action.worker)
+        frames = wire.encode_task(
+            self.request_name(action.request),
+            action.attempt,
+            action.remaining_s,
+            action.expires_at if link is not None and link.is_ours else None,
+            self.frontend.payload(action.request),
+        )
+        if link is not None and link.send(frames):
+            self._touched[link] = None
+        else:
+            self.emit(WorkerLost(action.worker, "it was gone already", undelivered=True))
+            if link is not None:
+                self._touched[link] = None
+
+    # --- links ----------------------------------------------------------------------------------
+
+    def dial(self, worker: WorkerId, address: str, *, is_ours: bool, must_ping: bool) -> None:
+        """Open a link; WorkerConnected and WorkerReady follow, or WorkerLost."""
+        link = Link(
+            self._context,
+            worker,
+            address,
+            is_ours=is_ours,
+            must_ping=must_ping,
+            max_body_bytes=self._limits.max_body_bytes,
+        )
+        self._links[worker] = link
+        for descriptor in link.filenos():
+            self.selector.register(descriptor, selectors.EVENT_READ, lambda: self._read_link(link))
+        self._touched[link] = None
+
+    def note_exit(self, worker: WorkerId, cause: str) -> None:
+        """The launcher saw the worker's process end: its link has little time left to agree."""
+
+        def give_up() -> None:
+            link = self._links.get(worker)
+            if link is not None:
+                self._read_link(link)
+            if self._links.get(worker) is link and link is not None:
+                self.emit(WorkerLost(worker, cause))
+                self._close(link)
+
+        self._after(EXIT_GRACE_S, give_up)
+
+    def add_endpoint(self, slot: str, address: str, probe: bool) -> None:
+        """Keep a link to a worker that is not ours, with a fresh socket whenever one ends."""
+        self._endpoints[slot] = Endpoint(slot, address, probe)
+        self._dial_endpoint(self._endpoints[slot])
+
+    def note_ready(self, worker: WorkerId) -> None:
+        if worker.slot in self._endpoints:
+            self._endpoints[worker.slot].failures = 0
+
+    def _dial_endpoint(self, endpoint: Endpoint) -> None:
+        endpoint.dials += 1
+        worker = WorkerId(endpoint.slot, endpoint.dials)
+        self.dial(worker, endpoint.address, is_ours=False, must_ping=endpoint.probe)
+
+    def _close(self, link: Link) -> None:
+        del self._links[link.worker]
+        for descriptor in link.filenos():
+            self.selector.unregister(descriptor)
+        link.close()
+        endpoint = self._endpoints.get(link.worker.slot)
+        if endpoint is not None:
+            pause_s = min(REDIAL_MAX_S, REDIAL_FIRST_S * 2**endpoint.failures)
+            endpoint.failures = min(endpoint.failures + 1, 16)
+            self._after(pause_s * random.uniform(0.8, 1.2), lambda: self._dial_endpoint(endpoint))
+
+    def _after(self, delay_s: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._numbers), what))
+
+    def close(self) -> None:
+        """Replies on their way get half a second; nothing else is waited for."""
+        self._endpoints.clear()
+        for link in list(self._links.values()):
+            self._close(link)
+        self.frontend.close()
+        self.selector.close()
+        self._context.term()

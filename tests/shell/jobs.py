@@ -1,0 +1,135 @@
+"""Handlers that the tests of the workers run in real worker processes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import workers
+from workers import Decline
+
+NOT_CALLABLE = 1
+
+
+def reply_with(request: Any) -> Any:
+    """Whatever the request names; the values that Python knows and msgpack does not, too."""
+    values: dict[str, Any] = {
+        "None": None,
+        "''": "",
+        "b''": b"",
+        "0": 0,
+        "False": False,
+        "[]": [],
+        "{}": {},
+        "a set": {1},
+        "a big int": 2**64,
+        "a lone surrogate": "\ud800",
+        "1 MB": b"x" * 1_000_000,
+    }
+    if request == "nested":
+        return nested(2000)
+    return values[request]
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def decline(request: Any) -> Any:
+    raise Decline
+
+
+class Awkward(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def fail(request: Any) -> Any:
+    """Raise what the request names."""
+    match request:
+        case "long":
+            raise ValueError("\N{GRINNING FACE}" * 100_000)
+        case "awkward":
+            raise Awkward
+        case "surrogate":
+            raise ValueError("\ud800")
+        case "recursion":
+            return fail(request)
+        case "SystemExit":
+            sys.exit(7)
+        case "KeyboardInterrupt":
+            raise KeyboardInterrupt
+        case "BaseException":
+            raise BaseException("the end")
+    raise ValueError("no good")
+
+
+def about(request: Any) -> Any:
+    current = workers.current()
+    return [current.id, current.attempt, current.remaining_s()]
+
+
+def sleep_then_1_mb(request: Any) -> bytes:
+    """Say on stderr that it began, so that a test can wait for that."""
+    print("began", file=sys.stderr, flush=True)
+    time.sleep(request)
+    return b"x" * 1_000_000
+
+
+def start_child(request: Any) -> int:
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+class Diary:
+    """Writes down what happens to it, in the file that the environment names."""
+
+    def __init__(self) -> None:
+        self._write("init")
+
+    def setup(self) -> None:
+        self._write("setup")
+
+    def __call__(self, request: str) -> str:
+        self._write(request)
+        return request
+
+    def close(self) -> None:
+        self._write("close")
+
+    @staticmethod
+    def static(request: Any) -> Any:
+        return {"static": request}
+
+    def _write(self, line: str) -> None:
+        with Path(os.environ["DIARY"]).open("a") as file:
+            file.write(line + "\n")
+
+
+class SetupFails:
+    def setup(self) -> None:
+        raise OSError("no model file")
+
+    def __call__(self, request: Any) -> Any:
+        return request
+
+
+class NotCallable:
+    pass
+
+
+class Async:
+    async def __call__(self, request: Any) -> Any:
+        return request
+
+
+def no_arguments() -> None:
+    pass
+
+
+async def asynchronous(request: Any) -> Any:
+    return request

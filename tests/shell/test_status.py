@@ -1,0 +1,107 @@
+"""The state of a cluster as people see it."""
+
+from typing import Any
+
+from balancer.status import printable, render
+
+
+def worker(name: str, **fields: Any) -> dict[str, Any]:
+    defaults = {
+        "name": name,
+        "pool": name.rpartition("-")[0],
+        "pid": 4713,
+        "incarnation": 1,
+        "state": "idle",
+        "why": "",
+        "endpoint": "ipc:///tmp/w1",
+        "restarts": 0,
+        "served": 0,
+        "empty": 0,
+        "timeout": 0,
+        "died": 0,
+        "garbled": 0,
+        "busy_ms": 0.0,
+    }
+    return defaults | fields
+
+
+def status(*workers: dict[str, Any], **totals: Any) -> dict[str, Any]:
+    return {
+        "cluster": {
+            "name": "default",
+            "bind": "tcp://127.0.0.1:5555",
+            "launcher_pid": 4711,
+            "balancer_pid": 4712,
+            "started_at": "2030-01-02T03:04:05Z",
+            "draining": False,
+            "uptime_s": 8000.5,
+        },
+        "workers": list(workers),
+        "queue": {"length": 3, "bytes": 1536, "limit": 1024, "limit_bytes": 64 << 20},
+        "totals": {
+            "requests": 130,
+            "answered": 124,
+            "by_status": {"503": 4, "200": 120},
+            "by_reason": {"exhausted": 4},
+            "tries": 140,
+            "failovers": 12,
+            "late_replies": 2,
+        }
+        | totals,
+    }
+
+
+def test_the_whole_table() -> None:
+    shown = render(
+        status(
+            worker("server1-1", served=120, empty=7, busy_ms=61_234.0),
+            worker(
+                "server2-1", state="gone", pid=None, died=3, restarts=2, why="killed by SIGKILL"
+            ),
+        )
+    )
+    assert shown == (
+        "cluster default  running  tcp://127.0.0.1:5555  up 2h 13m\n"
+        "launcher 4711  balancer 4712  started 2030-01-02T03:04:05Z\n"
+        "\n"
+        "WORKER     STATE   PID  SERVED  EMPTY  TIMEOUT  DIED  GARBLED  RESTARTS   BUSY  WHY\n"
+        "server1-1  idle   4713     120      7        0     0        0         0  61.2s\n"
+        "server2-1  gone      -       0      0        0     3        0         2   0.0s"
+        "  killed by SIGKILL\n"
+        "\n"
+        "queue     3 of 1024 requests, 1.5 KiB of 64 MiB\n"
+        "requests  130, answered 124\n"
+        "tries     140, failovers 12, late replies 2\n"
+        "statuses  200: 120, 503: 4\n"
+        "reasons   exhausted: 4\n"
+    )
+
+
+def test_a_fresh_cluster_without_workers() -> None:
+    shown = render(status(by_status={}, by_reason={}))
+    assert "\n\nno workers\n\n" in shown
+    assert "statuses" not in shown
+    assert "reasons" not in shown
+
+
+def test_a_draining_cluster_says_so() -> None:
+    snapshot = status()
+    snapshot["cluster"]["draining"] = True
+    assert render(snapshot).startswith("cluster default  draining  ")
+
+
+def test_control_characters_of_workers_never_reach_the_terminal() -> None:
+    shown = render(status(worker("a\x1b[2J", why="line\nand\rbell\a\u202e")))
+    assert "a\\x1b[2J" in shown
+    assert "line\\nand\\rbell\\x07\\u202e" in shown
+    assert all(character.isprintable() for character in shown.replace("\n", ""))
+
+
+def test_a_long_why_is_cut() -> None:
+    lines = render(status(worker("a-1", why="x" * 500))).splitlines()
+    assert lines[4].endswith("  " + "x" * 77 + "...")
+
+
+def test_printable_keeps_what_can_be_read() -> None:
+    assert printable("größer → 5%") == "größer → 5%"
+    assert printable("\udc80\x7f\t") == "\\udc80\\x7f\\t"

@@ -1,0 +1,120 @@
+"""A real worker process, started the way a launcher starts it, and a strict REQ to talk to it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import msgpack
+import zmq
+
+from balancer import wire
+from balancer.core.events import WorkerReply
+
+PATIENCE_S = 10.0
+ANY_PORT = "tcp://127.0.0.1:*"
+
+
+@dataclass
+class Worker:
+    process: subprocess.Popen[bytes]
+    launcher: socket.socket
+    stderr: IO[str]
+
+    def event(self) -> dict[str, Any]:
+        """The next line that the worker tells its launcher."""
+        with self.launcher.makefile("r") as lines:
+            return dict(json.loads(lines.readline()))
+
+    def exit_code(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def log(self) -> str:
+        self.stderr.seek(0)
+        return self.stderr.read()
+
+
+@contextlib.contextmanager
+def started(handler: str, *options: str, bind: str = ANY_PORT, cwd: str = ".") -> Iterator[Worker]:
+    """A worker in its own session, tied to us; killed with its whole group in the end."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE_S)
+    command = [sys.executable, "-m", "workers", handler, "--bind", bind, *options]
+    command += ["--launcher-fd", str(theirs.fileno()), "--launcher-pid", str(os.getpid())]
+    with ours, theirs, tempfile.TemporaryFile("w+") as stderr:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
+            pass_fds=[theirs.fileno()],
+            stderr=stderr,
+            start_new_session=True,
+        )
+        theirs.close()
+        try:
+            yield Worker(process, ours, stderr)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def link(endpoint: str) -> Iterator[zmq.SyncSocket]:
+    context: zmq.SyncContext = zmq.Context()
+    try:
+        req = context.socket(zmq.REQ)
+        req.setsockopt(zmq.RCVTIMEO, int(PATIENCE_S * 1000))
+        req.connect(endpoint)
+        yield req
+    finally:
+        context.destroy(linger=0)
+
+
+@contextlib.contextmanager
+def serving(handler: str, *options: str) -> Iterator[tuple[Worker, zmq.SyncSocket]]:
+    """A worker that is ready, and a link to it."""
+    with started(handler, *options) as worker:
+        ready = worker.event()
+        assert ready["event"] == "ready", ready
+        with link(ready["endpoint"]) as req:
+            yield worker, req
+
+
+def send(req: zmq.SyncSocket, request: Any, expires_in_s: float | None = None) -> None:
+    expires_at = None if expires_in_s is None else time.monotonic() + expires_in_s
+    req.send_multipart(wire.encode_task("r1", 2, 5.0, expires_at, msgpack.packb(request)))
+
+
+def receive(req: zmq.SyncSocket) -> WorkerReply:
+    """The worker's reply, read as the balancer reads that of a stranger."""
+    return wire.decode_worker_reply(req.recv_multipart(), 64 * 1024 * 1024, is_trusted=False)
+
+
+def ask(req: zmq.SyncSocket, request: Any) -> WorkerReply:
+    send(req, request)
+    return receive(req)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.005)

@@ -1,0 +1,130 @@
+"""``python -m workers module:attr --bind ADDR``: one worker process, from its start to its exit.
+
+Exit codes: 0 stopped by SIGTERM, 2 no such handler or bad arguments, 3 the handler or its socket
+could not be set up.
+"""
+
+import argparse
+import faulthandler
+import json
+import os
+import re
+import signal
+import sys
+
+import zmq
+
+from balancer import lifeline
+from balancer.core.limits import Limits
+from workers.handler import Handler, UnknownHandler, describe, format_traceback, load
+from workers.runtime import StopSignal, bind, serve
+
+EXIT_UNKNOWN_HANDLER = 2
+EXIT_BOOT_ERROR = 3
+
+
+class Launcher:
+    """Whoever started us: the launcher behind ``fd``, told in JSON lines, or a person at stderr."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def tell(self, event: str, text: str, **fields: str) -> None:
+        """Report the event with its fields; ``text`` is what a person reads instead."""
+        if self._fd is None:
+            print(text, file=sys.stderr, flush=True)
+            return
+        line = json.dumps({"event": event, **fields}) + "\n"
+        with open(self._fd, "wb", closefd=False) as stream:
+            stream.write(line.encode())
+
+
+def main() -> int:
+    """Run the worker; the result is its exit code."""
+    options = _parse_arguments()
+    # SIGABRT is how a worker that hangs is asked for its stack, even where C code holds the GIL.
+    faulthandler.enable(all_threads=True)
+    # Ctrl-C at a terminal reaches everybody; who stops when is the launcher's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _tie_to_launcher(options.launcher_fd, options.launcher_pid)
+    launcher = Launcher(options.launcher_fd)
+    try:
+        handler = load(options.handler)
+    except UnknownHandler as error:
+        launcher.tell("unknown_handler", f"error: {error}", error=str(error))
+        return EXIT_UNKNOWN_HANDLER
+    # Whatever user code raises here is a failed start, SystemExit too.
+    except BaseException as error:
+        return _report_boot_error(launcher, error)
+    return _run(handler, options, launcher)
+
+
+def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> int:
+    # Not before user code was imported: a context does not survive a fork.
+    context: zmq.SyncContext = zmq.Context()
+    try:
+        socket = bind(context, options.bind, options.max_body)
+    except zmq.ZMQError as error:
+        return _report_boot_error(launcher, error)
+    stop = StopSignal()
+    endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    text = f"worker {options.name or options.handler} is ready on {endpoint}"
+    launcher.tell("ready", text, endpoint=endpoint)
+    try:
+        serve(socket, handler, options.max_body, stop)
+    finally:
+        # First, so that the balancer sees us gone and does not wait while close() takes its time.
+        socket.close()
+        handler.close()
+        context.term()
+    return 0
+
+
+def _report_boot_error(launcher: Launcher, error: BaseException) -> int:
+    trace = format_traceback(error)
+    launcher.tell("boot_error", trace, error=describe(error), traceback=trace)
+    return EXIT_BOOT_ERROR
+
+
+def _tie_to_launcher(fd: int | None, pid: int | None) -> None:
+    if pid is not None:
+        lifeline.die_with_parent(pid)
+    if fd is not None:
+        # What the handler starts must not hold the launcher's socket open.
+        os.set_inheritable(fd, False)
+        lifeline.kill_group_on_hangup(fd)
+        lifeline.watch(fd)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m workers", description="Serve one handler on a REP socket until SIGTERM."
+    )
+    parser.add_argument("handler", metavar="module:attribute", help="for example workers.demo:echo")
+    parser.add_argument("--bind", required=True, type=_address, metavar="ADDR")
+    parser.add_argument("--name", help="what this worker is called in its messages")
+    parser.add_argument(
+        "--max-body", type=_size_bytes, default=Limits().max_body_bytes, metavar="BYTES"
+    )
+    parser.add_argument("--launcher-fd", type=int, metavar="N", help=argparse.SUPPRESS)
+    parser.add_argument("--launcher-pid", type=int, metavar="P", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"ipc://.+|tcp://(127\.[0-9.]+|localhost):([0-9]+|\*)", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither ipc://PATH nor tcp://127.0.0.1:PORT (workers listen locally)"
+        )
+    return text
+
+
+def _size_bytes(text: str) -> int:
+    size_bytes = int(text)
+    if size_bytes < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of bytes above 0")
+    return size_bytes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

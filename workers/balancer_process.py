@@ -1,0 +1,118 @@
+"""The balancer as the launcher sees it: a process with a channel, brought back when it dies."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+
+from balancer.config import Config, to_json
+from balancer.control import Channel, Message
+from workers.console import Console
+from workers.loop import Loop
+from workers.process import Process
+from workers.restart import RestartPolicy
+
+END_GRACE_S = 3.0
+"""How long a balancer that has nothing more to say to us may take over its last replies."""
+
+
+class BalancerProcess:
+    """What is sent while it is down is lost: ``on_started`` tells a new one all it must know."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        console: Console,
+        config: Config,
+        on_message: Callable[[Message], None],
+        orders_at_start: Callable[[], Iterable[Message]],
+    ) -> None:
+        self.process: Process | None = None
+        self.restarts = 0
+        self.is_wanted = True
+        self._loop = loop
+        self._console = console
+        self._config = config
+        self._on_message = on_message
+        self._orders_at_start = orders_at_start
+        self._channel: Channel | None = None
+        self._policy = RestartPolicy()
+        self._bound_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process is not None else None
+
+    def start(self) -> None:
+        self._bound_at = None
+        self.process = Process("balancer", [], self._loop.selector, self._on_output)
+        self._channel = Channel(
+            self.process.connection, self._loop.selector, self._receive, self._on_channel_closed
+        )
+        self.send({"op": "configure", "config": to_json(self._config)})
+        for order in self._orders_at_start():
+            self.send(order)
+
+    def send(self, message: Message) -> None:
+        if self._channel is not None:
+            self._channel.send(message)
+
+    def note_exit(self) -> str | None:
+        """Its process has ended: start another if one is wanted. A text if it failed for good."""
+        assert self.process is not None
+        cause, pid, now = self.process.exit_cause, self.process.pid, time.monotonic()
+        if self._channel is not None:
+            self._channel.close()
+        self.process = self._channel = None
+        if not self.is_wanted:
+            return None
+        delay_s = self._policy.delay_s(
+            now,
+            ready_for_s=None if self._bound_at is None else now - self._bound_at,
+            held_request=False,
+            jitter=random.uniform(-1, 1),
+        )
+        if delay_s is None:
+            return f"the balancer {cause} again and again"
+        self.restarts += 1
+        self._log(f"{cause} (pid {pid}); restarting {_in(delay_s)}, the workers go on", "warning")
+        self._loop.after(delay_s, self._start_if_wanted)
+        return None
+
+    def kill(self) -> None:
+        self.is_wanted = False
+        if self.process is not None:
+            self.process.kill_group()
+
+    def _start_if_wanted(self) -> None:
+        if self.is_wanted:
+            self.start()
+
+    def _receive(self, message: Message) -> None:
+        if message["op"] == "bound":
+            self._bound_at = time.monotonic()
+        if message["op"] == "log":
+            self._on_log(message)
+        else:
+            self._on_message(message)
+
+    def _on_log(self, message: Message) -> None:
+        dropped = message.get("dropped_before")
+        if dropped:
+            self._log(f"{dropped} lines dropped: the launcher was busy", "warning")
+        self._console.write("balancer", message["text"], message["level"], **message["fields"])
+
+    def _on_channel_closed(self) -> None:
+        """It is ending, or says what cannot be understood; in neither case it may stay for long."""
+        process = self.process
+        if process is not None:
+            self._loop.after(END_GRACE_S, process.kill_group)
+
+    def _on_output(self, line: str) -> None:
+        self._console.write("balancer", f"| {line}", "error", output=True)
+
+    def _log(self, text: str, level: str) -> None:
+        self._console.write("balancer", text, level)
+
+
+def _in(delay_s: float) -> str:
+    return f"in {delay_s:.1f} s" if delay_s else "at once"

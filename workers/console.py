@@ -1,0 +1,90 @@
+"""The only writer of the log: lines from every process, one at a time, never waited for."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+LINES_MAX = 10_000
+LINE_CHARACTERS_MAX = 8192
+
+
+class Console:
+    """Writes to stderr from a thread of its own: a terminal or pipe that nobody reads must not
+    stop the launcher. What does not fit is dropped, and counted in the next line that does."""
+
+    def __init__(self, log_format: str) -> None:
+        self._format = _as_json if log_format == "json" else _as_text
+        self._lines: deque[str] = deque()
+        self._dropped = 0
+        self._wake = threading.Condition()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._write_lines, name="console", daemon=True)
+        self._thread.start()
+
+    def write(self, source: str, text: str, level: str = "info", **fields: Any) -> None:
+        """Log one line, or several if the text has several."""
+        line = self._format(source, text, level, fields)
+        with self._wake:
+            if len(self._lines) >= LINES_MAX:
+                self._dropped += 1
+                return
+            if self._dropped:
+                lost = f"{self._dropped} lines dropped: nobody reads this log"
+                self._lines.append(self._format("cluster", lost, "warning", {}))
+                self._dropped = 0
+            self._lines.append(line)
+            self._wake.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is left, waiting at most so long."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+
+    def _write_lines(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._lines or self._is_closing)
+                if not self._lines:
+                    return
+                text = "".join(self._lines)
+                self._lines.clear()
+            try:
+                _write_all(text.encode(errors="backslashreplace"))
+            except OSError:
+                return  # nobody can read it any more
+
+
+def _write_all(data: bytes) -> None:
+    descriptor = sys.stderr.fileno()
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _as_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
+    now = datetime.now().strftime("%H:%M:%S.%f")[:-3]
+    lines = text.splitlines() or [""]
+    return "".join(f"{now} {source:<11} {escape(line)}\n" for line in lines)
+
+
+def _as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
+    now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+    record = {"time": now, "level": level, "source": source, "text": text, **fields}
+    return json.dumps(record) + "\n"
+
+
+def escape(text: str) -> str:
+    """Make a line that may come from a peer harmless for terminals and log readers."""
+    if len(text) > LINE_CHARACTERS_MAX:
+        text = text[:LINE_CHARACTERS_MAX] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text
+    )

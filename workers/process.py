@@ -1,0 +1,141 @@
+"""One child process: started afresh, listened to, and stopped politely, then firmly."""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+OUTPUT_LINE_BYTES_MAX = 8192
+_PROJECT = Path(__file__).resolve().parent.parent
+_SINGLE_THREADED = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")
+
+
+class Process:
+    """A fresh interpreter in a session of its own, with a socket to us and one pipe for its output.
+
+    Start it from the main thread only: its parent-death signal follows the thread that started
+    it. Its end is the caller's to notice, by SIGCHLD, with ``reap``.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        selector: selectors.BaseSelector,
+        on_output: Callable[[str], None],
+    ) -> None:
+        self._selector = selector
+        self._on_output = on_output
+        self._partial = b""
+        self.connection, theirs = socket.socketpair()
+        with theirs:
+            self._popen = subprocess.Popen(
+                # -P: a user's own folder called workers or balancer must not be taken for ours.
+                [sys.executable, "-P", "-m", module, *arguments, *_reins(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env=_environment(),
+            )
+        assert self._popen.stdout is not None
+        self._output = self._popen.stdout
+        os.set_blocking(self._output.fileno(), False)
+        selector.register(self._output, selectors.EVENT_READ, self._read_output)
+        self.exit_cause: str | None = None
+        """How it ended: its exit code or signal; None while it lives."""
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """As subprocess has it: negative for a signal."""
+        return self._popen.returncode
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; harmless once it has ended."""
+        if self.exit_cause is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill_group(self) -> None:
+        """Kill it with everything that it started and that did not leave its session."""
+        if self.exit_cause is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> bool:
+        """Whether it has ended; then it is reaped, and what it left of its group is killed."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._settle(status)
+            return bool(pid)
+        # Look before reaping: while it is a zombie its number cannot be anybody else's group.
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return False
+        self.kill_group()
+        _, status = os.waitpid(self.pid, 0)
+        self._settle(status)
+        return True
+
+    def _settle(self, status: int) -> None:
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        self.exit_cause = _cause(self._popen.returncode)
+        self._read_output()
+        self._close_output()
+
+    def _read_output(self) -> None:
+        try:
+            while not self._output.closed and (data := os.read(self._output.fileno(), 1 << 16)):
+                self._split(data)
+        except BlockingIOError:
+            return
+        self._close_output()
+
+    def _split(self, data: bytes) -> None:
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > OUTPUT_LINE_BYTES_MAX:
+            lines.append(self._partial)
+            self._partial = b""
+        for line in lines:
+            self._on_output(line.decode(errors="replace"))
+
+    def _close_output(self) -> None:
+        if not self._output.closed:
+            self._selector.unregister(self._output)
+            self._output.close()
+            if self._partial:
+                self._on_output(self._partial.decode(errors="replace"))
+
+
+def _reins(descriptor: int) -> list[str]:
+    return ["--launcher-fd", str(descriptor), "--launcher-pid", str(os.getpid())]
+
+
+def _cause(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exited with code {exit_code}"
+    try:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"killed by signal {-exit_code}"
+
+
+def _environment() -> dict[str, str]:
+    """N workers with a thread for each core each would only be in each other's way."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in _SINGLE_THREADED}
+    path = os.environ.get("PYTHONPATH")
+    ours = {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": f"{_PROJECT}{os.pathsep}{path}" if path else str(_PROJECT),
+    }
+    return {**threads, **os.environ, **ours}
