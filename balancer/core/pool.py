@@ -50,8 +50,8 @@ class Held:
     request: RequestId
     attempt: int
     started_at: float
-    patience_s: float
-    """How long after its start the worker is given up as hanging."""
+    give_up_at: float
+    """When the worker is given up as hanging."""
     alarm: Alarm | None = None
 
 
