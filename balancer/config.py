@@ -36,10 +36,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The workers of one handler, or static endpoints that are nobody's children.
-
-    Its slots are called ``f"{name}-{n}"``, counted from 1.
-    """
+    """The workers of one handler, or static endpoints that are nobody's children."""
 
     name: str
     handler: str | None

@@ -109,9 +109,9 @@ class Connection(Generic[Owner]):
         self._dealer: Dealer | None = None
         self._dialed_at = self._dial_at = now
         self.is_closed = False
+        self._dials = 0
         self.generation = 0
-        """Counts the sockets: where it has changed, ``filenos`` are others, though their numbers
-        may be the same."""
+        """Where it has changed, ``filenos`` are others, though their numbers may be the same."""
         try:
             self._dial(now)
         except zmq.ZMQError:
@@ -241,10 +241,11 @@ class Connection(Generic[Owner]):
     # --- connecting -----------------------------------------------------------------------------
 
     def _dial(self, now: float) -> None:
-        address = self._addresses[self.generation % len(self._addresses)]
-        self.generation += 1
+        address = self._addresses[self._dials % len(self._addresses)]
+        self._dials += 1
         self._dialed_at = now
-        self._dealer = Dealer(self._context, address, number=self.generation)
+        self._dealer = Dealer(self._context, address)
+        self.generation += 1
 
     def _redial(self, now: float) -> None:
         try:
@@ -260,6 +261,7 @@ class Connection(Generic[Owner]):
 
     def _drop(self, dealer: Dealer) -> None:
         self._dealer = None
+        self.generation += 1
         dealer.close()
 
     def _lose(self, dealer: Dealer, now: float, ended: list[Call[Owner]]) -> None:

@@ -71,12 +71,13 @@ class Frontend:
         if address.startswith("ipc://") and _is_served(address.removeprefix("ipc://")):
             # libzmq would take the path away from its owner without a word.
             raise CannotBind(f"{address} is in use: give --bind another path")
+        self._router.ipv6 = address.startswith("tcp://[")
         before = os.umask(0o177)
         try:
             self._router.bind(address)
         except zmq.ZMQError as error:
             raise CannotBind(
-                f"cannot bind {address}: {error.strerror or error}; stop what uses it, "
+                f"cannot bind {address}: {os.strerror(error.errno or 0)}; stop what uses it, "
                 "or give --bind another address"
             ) from error
         finally:

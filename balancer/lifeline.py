@@ -7,6 +7,7 @@ carries nothing from the launcher. A thread that waits for the end of the socket
 but needs the GIL.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -46,7 +47,8 @@ def _wait_for_end(fd: int) -> None:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     try:
-        # Not a blocking read: while one waits, the kernel holds back the signal of kill_group_…
+        # Not a blocking read: while one waits, the kernel holds back the signal of
+        # kill_group_on_hangup.
         while poll.poll() and os.read(fd, 4096):
             pass
     except OSError:
@@ -73,6 +75,8 @@ def kill_group_on_hangup(fd: int) -> None:
         return
     # The parent-death signal would win every race with a thread that kills the group, and what
     # the handler started, a subprocess or a pool of its own, would live on without anybody.
-    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(fd, F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    # A sandbox whose kernel does not know all of it is left with the other layers.
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(fd, F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)

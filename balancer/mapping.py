@@ -1,15 +1,18 @@
 """What a map sends next: a window of items under way that finds out how many the cluster bears.
 
 The deadline of an item begins when it is sent, so where too many are under way the last ones spend
-their time in the queue and fail although nothing is wrong with them. Such an item is sent again, and
-the window is halved, at most once for everything that was under way by then. It grows back by one
-for each full round of successes, and only while answers come within half of their time, for one
-more item must not be the one too many. Whoever fails with no other item under way fails for good.
+their time in the queue and fail although nothing is wrong with them. Such an item is sent again,
+and the window is halved, at most once for everything that was under way by then. The window begins
+below its size and grows by one with each answer that comes within a quarter of its time; from the
+first slower one or the first failure on, by one for a full round of answers within half of theirs.
+What fails with no other item under way fails for good.
 
-An item that is to run once at most cannot always be sent again: there the window begins at one and
-grows with every answer that comes within a quarter of its time.
+An item that is to run once at most cannot be sent again if it was begun too late. Fewer of those
+are under way, and with more time: enough even if one worker has to take them all, each for as long
+as a try may take when, as by default, a deadline holds three of them.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -17,8 +20,10 @@ from typing import Generic, TypeVar
 
 from balancer.wire import Reply
 
-START = 16
-START_ONCE = 1
+WINDOW = 64
+WINDOW_AT_START = 16
+WINDOW_ONCE_MAX = 12
+STRETCH_ONCE = 4
 SPREAD = 8
 """Answers kept for an earlier one that is still missing, in windows."""
 FAILURES_MAX = 3
@@ -55,26 +60,26 @@ class Plan(Generic[Payload]):
     def __init__(self, *, window: int, timeout_s: float, once: bool) -> None:
         if window < 1:
             raise ValueError(f"window must be 1 or more, not {window}")
-        self._window_max = window
-        self._window = min(START_ONCE if once else START, window)
-        self._is_probing = True
-        self._credit = 0
-        self._timeout_s = timeout_s
+        self._window_max = min(window, WINDOW_ONCE_MAX) if once else window
+        self.window = min(WINDOW_AT_START, self._window_max)
+        """How many items may be under way."""
+        self.timeout_s = timeout_s * STRETCH_ONCE if once and window > 1 else timeout_s
+        """The time to give to each item that is sent."""
         self._once = once
+        self._is_probing = True
+        self._good_answers = 0
         self._items: dict[int, _Item[Payload]] = {}
         """All that have no answer yet."""
         self._to_send: list[int] = []
         """A heap: what comes first in order is also sent first."""
         self._under_way: dict[int, _Item[Payload]] = {}
+        self._alone: int | None = None
+        """The item under way that nothing may join."""
         self._answers: dict[int, Reply] = {}
         self._added = self._taken = self._sends = self._sends_at_shrinking = 0
         self._is_complete = False
-        self.resumes_at = float("-inf")
-        """Before that nothing is sent, for the balancer asked for time."""
-
-    @property
-    def window(self) -> int:
-        return self._window
+        # Before that nothing is sent, for the balancer asked for time.
+        self._resumes_at = -math.inf
 
     @property
     def is_done(self) -> bool:
@@ -92,8 +97,12 @@ class Plan(Generic[Payload]):
         )
 
     def must_wait(self, now: float) -> bool:
-        """Whether nothing can be done until an item ends or ``resumes_at`` has come."""
-        return not self.wants_item(now) and bool(self._under_way or self._to_send)
+        """Whether nothing can be done until an item ends or it is ``wakes_at``."""
+        is_paused = not self._is_complete and now < self._resumes_at
+        return not self.wants_item(now) and bool(self._under_way or self._to_send or is_paused)
+
+    def wakes_at(self, now: float) -> float:
+        return self._resumes_at if now < self._resumes_at else math.inf
 
     def add(self, payload: Payload) -> None:
         heappush(self._to_send, self._added)
@@ -119,6 +128,8 @@ class Plan(Generic[Payload]):
             for other in self._under_way.values():
                 other.had_company = True
         self._under_way[number] = item
+        if item.must_be_alone:
+            self._alone = number
         return number, item.payload
 
     def answers(self) -> Iterator[Reply]:
@@ -128,17 +139,18 @@ class Plan(Generic[Payload]):
             yield self._answers.pop(self._taken - 1)
 
     def _has_room(self, now: float) -> bool:
-        if now < self.resumes_at or len(self._under_way) >= self.window:
-            return False
-        return not any(item.must_be_alone for item in self._under_way.values())
+        is_open = self._alone is None and now >= self._resumes_at
+        return is_open and len(self._under_way) < self.window
 
     # --- what happened --------------------------------------------------------------------------
 
     def ended(self, number: int, reply: Reply, now: float) -> None:
         item = self._under_way.pop(number)
+        if number == self._alone:
+            self._alone = None
         if reply.status == 200:
             self._grow(now - item.sent_at)
-        elif self._is_crowded_out(item, reply):
+        elif self._was_crowded_out(item, reply):
             self._send_again(number, item, reply, now)
             return
         else:
@@ -148,7 +160,7 @@ class Plan(Generic[Payload]):
         del self._items[number]
         self._answers[number] = reply
 
-    def _is_crowded_out(self, item: _Item[Payload], reply: Reply) -> bool:
+    def _was_crowded_out(self, item: _Item[Payload], reply: Reply) -> bool:
         if not item.had_company or (self._once and reply.may_have_run):
             return False
         return (reply.status, reply.reason) in _CROWDED
@@ -157,7 +169,7 @@ class Plan(Generic[Payload]):
         self._shrink(item)
         if reply.retry_after_ms is not None:
             pause_s = min(max(reply.retry_after_ms / 1000, 0.0), PAUSE_MAX_S)
-            self.resumes_at = max(self.resumes_at, now + pause_s)
+            self._resumes_at = max(self._resumes_at, now + pause_s)
         item.failures += 1
         item.runs += reply.may_have_run
         item.must_be_alone = item.failures >= FAILURES_MAX or item.runs >= RUNS_MAX
@@ -165,14 +177,14 @@ class Plan(Generic[Payload]):
 
     def _shrink(self, item: _Item[Payload]) -> None:
         self._is_probing = False
+        self._good_answers = 0
         if item.sent_as > self._sends_at_shrinking:
             self._sends_at_shrinking = self._sends
-            self._window = max(1, min(self._window, len(self._under_way) + 1) // 2)
-            self._credit = 0
+            self.window = max(1, min(self.window, len(self._under_way) + 1) // 2)
 
     def _grow(self, took_s: float) -> None:
-        self._is_probing &= took_s * 4 <= self._timeout_s
-        self._credit = self._credit + 1 if took_s * 2 <= self._timeout_s else 0
-        if self._is_probing or self._credit >= self._window:
-            self._credit = 0
-            self._window = min(self._window + 1, self._window_max)
+        self._is_probing &= took_s * 4 <= self.timeout_s
+        self._good_answers = self._good_answers + 1 if took_s * 2 <= self.timeout_s else 0
+        if self._is_probing or self._good_answers >= self.window:
+            self._good_answers = 0
+            self.window = min(self.window + 1, self._window_max)

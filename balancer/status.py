@@ -83,6 +83,9 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _totals_lines(queue: Mapping[str, Any], totals: Mapping[str, Any]) -> list[str]:
+    """The launcher answers without ``totals`` while its balancer cannot."""
+    if not totals:
+        return ["no figures: the balancer does not answer"]
     lines = [
         f"queue     {queue['length']} of {queue['limit']} requests, "
         f"{_size(queue['bytes'])} of {_size(queue['limit_bytes'])}",

@@ -88,22 +88,23 @@ def decode_request(frames: Sequence[bytes]) -> Incoming | Unreadable:
         return Unreadable(envelope, "too many frames")
     if not body:
         return Unreadable(envelope, "no body frame")
+    header, fields = _NO_HEADER, dict[str, Any]()
+    if len(body) == 2:
+        try:
+            fields = _decode_map(body[0])
+            header = _read_header(fields)
+        except WireError as error:
+            return Unreadable(envelope, f"header: {error}", _readable_id(fields))
     if not body[-1]:
-        return Unreadable(envelope, "the payload is zero bytes long, which no msgpack value is")
-    if len(body) == 1:
-        return Incoming(envelope, _NO_HEADER, body[0])
-    fields: Mapping[str, Any] = {}
-    try:
-        fields = _decode_map(body[0])
-        return Incoming(envelope, _read_header(fields), body[1])
-    except WireError as error:
-        return Unreadable(envelope, f"header: {error}", _readable_id(fields))
+        error_text = "the payload is zero bytes long, which no msgpack value is"
+        return Unreadable(envelope, error_text, header.id)
+    return Incoming(envelope, header, body[-1])
 
 
 _NO_HEADER = Header()
 
 
-def _decode_map(frame: bytes) -> Mapping[str, Any]:
+def _decode_map(frame: bytes) -> dict[str, Any]:
     if len(frame) > HEADER_BYTES_MAX:
         raise WireError(f"{len(frame)} bytes, the limit is {HEADER_BYTES_MAX}")
     try:
@@ -259,6 +260,8 @@ def decode_reply(frame: bytes) -> Reply:
     try:
         tried = tuple(Try(t["worker"], t["why"], t["ms"]) for t in fields.pop("tried", ()))
         known = {name: fields[name] for name in Reply.__dataclass_fields__ if name in fields}
+        if type(known["status"]) is not int or type(known.get("reason", "")) is not str:
+            raise WireError("not a reply of a balancer")
         return Reply(**known, tried=tried)
     except (AttributeError, KeyError, TypeError) as error:
         raise WireError("not a reply of a balancer") from error
@@ -324,7 +327,7 @@ def decode_payload(payload: bytes) -> Any:
         return msgpack.unpackb(payload, strict_map_key=False)
     # A hostile frame raises ValueError, StackError, UnicodeDecodeError, TypeError, OverflowError …
     except Exception as error:
-        raise WireError(f"not msgpack: {error or type(error).__name__}") from error
+        raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error
 
 
 def decode_worker_reply(
@@ -360,10 +363,12 @@ _GARBLED = WorkerReply(Outcome.GARBLED)
 
 def _is_msgpack(value: bytes) -> bool:
     """Whether it is exactly one msgpack value, found by walking it without building it."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(value))
+    unpacker = msgpack.Unpacker(max_buffer_size=1 + len(value))
+    # Walked as the only element of an array: in the client's reply it lies one level deeper too.
+    unpacker.feed(b"\x91")
     unpacker.feed(value)
     try:
         unpacker.skip()
     except (ValueError, msgpack.OutOfData, msgpack.StackError):
         return False
-    return bool(unpacker.tell() == len(value))
+    return bool(unpacker.tell() == 1 + len(value))

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import closing
 
 import zmq
 
@@ -48,6 +49,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _tie_to_launcher(options.launcher_fd, options.launcher_pid)
     launcher = Launcher(options.launcher_fd)
+    _look_in_current_directory()
     try:
         handler = load(options.handler)
     except UnknownHandler as error:
@@ -61,23 +63,28 @@ def main() -> int:
 
 def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> int:
     # Not before user code was imported: a context does not survive a fork.
-    context: zmq.SyncContext = zmq.Context()
-    try:
-        socket = bind(context, options.bind, options.max_body)
-    except zmq.ZMQError as error:
-        return _report_boot_error(launcher, error)
-    stop = StopSignal()
-    endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-    text = f"worker {options.name or options.handler} is ready on {endpoint}"
-    launcher.tell("ready", text, endpoint=endpoint)
-    try:
-        serve(socket, handler, options.max_body, stop)
-    finally:
-        # First, so that the balancer sees us gone and does not wait while close() takes its time.
-        socket.close()
-        handler.close()
-        context.term()
+    with zmq.Context() as context, closing(handler):
+        try:
+            socket = bind(context, options.bind, options.max_body)
+        except zmq.ZMQError as error:
+            return _report_boot_error(launcher, error)
+        # Closed first: the balancer sees us gone before the handler's close() takes its time.
+        # The context then waits until the last reply has left.
+        with socket:
+            stop = StopSignal()
+            endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+            text = f"worker {options.name or options.handler} is ready on {endpoint}"
+            launcher.tell("ready", text, endpoint=endpoint)
+            serve(socket, handler, options.max_body, stop)
     return 0
+
+
+def _look_in_current_directory() -> None:
+    """Have the handler found there. The launcher starts us without it, for a folder that is called
+    ``workers`` or ``balancer`` would be taken for ours; by now ours are imported."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _report_boot_error(launcher: Launcher, error: BaseException) -> int:

@@ -15,13 +15,17 @@ LINE_CHARACTERS_MAX = 8192
 
 class Console:
     """Writes to stderr from a thread of its own: a terminal or pipe that nobody reads must not
-    stop the launcher. What does not fit is dropped, and counted in the next line that does."""
+    stop the launcher. What does not fit is dropped, and counted in the next line that does.
+
+    Nothing is written before ``release``: a start that fails for one clear reason says only that.
+    """
 
     def __init__(self, log_format: str) -> None:
         self._format = _as_json if log_format == "json" else _as_text
         self._lines: deque[str] = deque()
         self._dropped = 0
         self._wake = threading.Condition()
+        self._is_held = True
         self._is_closing = False
         self._thread = threading.Thread(target=self._write_lines, name="console", daemon=True)
         self._thread.start()
@@ -40,8 +44,14 @@ class Console:
             self._lines.append(line)
             self._wake.notify()
 
+    def release(self) -> None:
+        """Write what was held back, and from now on everything at once."""
+        with self._wake:
+            self._is_held = False
+            self._wake.notify()
+
     def close(self, timeout_s: float) -> None:
-        """Write what is left, waiting at most so long."""
+        """Write what is left, unless it was never released, waiting at most so long."""
         with self._wake:
             self._is_closing = True
             self._wake.notify()
@@ -50,8 +60,8 @@ class Console:
     def _write_lines(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._lines or self._is_closing)
-                if not self._lines:
+                self._wake.wait_for(self._has_work)
+                if self._is_held or not self._lines:
                     return
                 text = "".join(self._lines)
                 self._lines.clear()
@@ -59,6 +69,9 @@ class Console:
                 _write_all(text.encode(errors="backslashreplace"))
             except OSError:
                 return  # nobody can read it any more
+
+    def _has_work(self) -> bool:
+        return self._is_closing or (bool(self._lines) and not self._is_held)
 
 
 def _write_all(data: bytes) -> None:

@@ -126,4 +126,4 @@ def _encode_result(task: wire.Task, result: Any, max_body_bytes: int) -> list[by
 
 
 def _log(task: wire.Task, trouble: str) -> None:
-    print(f"request {task.id or '?'} failed (try {task.attempt}): {trouble}", file=sys.stderr)
+    print(f"request {task.id!r} failed (try {task.attempt}): {trouble}", file=sys.stderr)

@@ -61,6 +61,8 @@ class WorkerSlot:
         self._started_at = self._died_at = 0.0
         self._ready_at: float | None = None
         self._kill_reason = ""
+        self._partial_report = b""
+        self._was_in_rotation = False
         self._has_verdict = False
         self._held_request: str | None = None
         self._timer: Timer | None = None
@@ -81,7 +83,8 @@ class WorkerSlot:
         self.incarnation += 1
         self.endpoint = around.directory.worker_endpoint(self._place, self.incarnation)
         self._ready_at = self._held_request = None
-        self._has_verdict = False
+        self._has_verdict = self._was_in_rotation = False
+        self._partial_report = b""
         self._kill_reason = ""
         self._started_at = time.monotonic()
         arguments = [self._handler, "--bind", self.endpoint, "--name", self.name]
@@ -100,31 +103,36 @@ class WorkerSlot:
         """The balancer has had its first sign of life."""
         self.why = ""
         assert self.process is not None
-        if self.restarts:
-            took_ms = (time.monotonic() - self._died_at) * 1000
-            self._log(f"back in rotation after {took_ms:.0f} ms (pid {self.process.pid})")
+        since, what = (self._died_at, "back") if self.restarts else (self._started_at, "ready")
+        if self._was_in_rotation:
+            self._log(f"linked to the new balancer (pid {self.process.pid})")
         else:
-            took_ms = (time.monotonic() - self._started_at) * 1000
-            self._log(f"ready after {took_ms:.0f} ms (pid {self.process.pid})")
+            took_ms = (time.monotonic() - since) * 1000
+            self._log(f"{what} after {took_ms:.0f} ms (pid {self.process.pid})")
+        self._was_in_rotation = True
 
     def _read_reports(self) -> None:
         assert self.process is not None
         try:
-            data = self.process.connection.recv(1 << 16)
-        except OSError:
-            data = b""
-        if not data:
-            self._close_connection()
-        for line in data.splitlines():
-            report = json.loads(line)
-            if report["event"] == "ready":
-                self._set_timer(None)
-                self._ready_at = time.monotonic()
-                self.was_ever_ready = True
-                self.why = "connecting"
-                self.dial()
-            else:
-                self._around.on_boot_failure(self, report)
+            while data := self.process.connection.recv(1 << 16):
+                *lines, self._partial_report = (self._partial_report + data).split(b"\n")
+                for line in lines:
+                    self._on_report(json.loads(line))
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            pass  # as good as closed
+        self._close_connection()
+
+    def _on_report(self, report: dict[str, str]) -> None:
+        if report["event"] != "ready":
+            self._around.on_boot_failure(self, report)
+            return
+        self._set_timer(None)
+        self._ready_at = time.monotonic()
+        self.was_ever_ready = True
+        self.why = "connecting"
+        self.dial()
 
     def _on_startup_timeout(self) -> None:
         limit_s = self._around.config.startup_timeout_s
@@ -161,6 +169,8 @@ class WorkerSlot:
         """Its process has just ended and been reaped."""
         assert self.process is not None
         self._died_at = time.monotonic()
+        if self.process.connection.fileno() >= 0:
+            self._read_reports()  # its last words may tell why it could not start
         self._close_connection()
         self._around.directory.discard(self.endpoint)
         self._tell("exited", cause=self.process.exit_cause)

@@ -20,6 +20,9 @@ from workers.slot import Surroundings, WorkerSlot
 OK, POOL_FAILED, BAD_CONFIGURATION, CANNOT_BIND = 0, 1, 2, 3
 SECOND_STOP_S = 3.0
 """What a second Ctrl-C leaves to the requests; the third leaves nothing."""
+QUIET_START_S = 2.0
+"""How long nothing is printed unless there is a worker or a traceback to tell of: a start that
+fails because the configuration is wrong fails by then, and should say only that."""
 DRAIN_MARGIN_S = 2.0
 """What the balancer gets beyond the drain's time to send the last answers."""
 
@@ -85,6 +88,8 @@ class Supervisor:
             self._loop.on_signal(number, self._on_stop_asked)
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGUSR1, self._dump_state)
+        self._announce_start()
+        self._loop.after(QUIET_START_S, self._console.release)
         self._balancer.start()
         for slot in self._slots.values():
             slot.start()
@@ -114,8 +119,6 @@ class Supervisor:
 
     def _on_balancer_message(self, message: Message) -> None:
         match message:
-            case {"op": "bound"}:
-                self._announce_start()
             case {"op": "cannot_bind", "error": error}:
                 self._fail(str(error), CANNOT_BIND)
             case {"op": "status", "id": number, "snapshot": snapshot}:
@@ -136,16 +139,16 @@ class Supervisor:
                 slot.note_hung(request)
 
     def _announce_start(self) -> None:
-        if not self._balancer.restarts:
-            count = len(self._slots)
-            self._log(
-                f"'{self._config.name}' starts {count} worker{'s' * (count != 1)} "
-                f"(pid {os.getpid()}); Ctrl-C stops it"
-            )
+        count = len(self._slots)
+        self._log(
+            f"'{self._config.name}' starts {count} worker{'s' * (count != 1)} "
+            f"(pid {os.getpid()}); Ctrl-C stops it"
+        )
 
     def _announce_ready(self, op: str) -> None:
         if op == "ready" and not self._is_announced:
             self._is_announced = True
+            self._console.release()
             self._log(f"ready on {self._config.bind}")
 
     # --- the workers ----------------------------------------------------------------------------
@@ -187,6 +190,7 @@ class Supervisor:
         if not any(other.was_ever_ready for other in of_pool) and self._boot_failed >= {
             other.name for other in of_pool
         }:
+            self._console.release()
             self._fail(
                 f"no worker of pool '{slot.pool}' could start: {report['error']}", POOL_FAILED
             )
@@ -199,8 +203,9 @@ class Supervisor:
 
     def _fail(self, complaint: str, exit_code: int) -> None:
         """End the cluster because it is of no use; the first trouble is the one to tell."""
-        if not self.complaint:
-            self.complaint, self._exit_code = complaint, exit_code
+        if self.complaint:
+            return
+        self.complaint, self._exit_code = complaint, exit_code
         self._drain(0.0 if not self._is_announced else self._config.drain_timeout_s)
 
     def _on_stop_asked(self) -> None:

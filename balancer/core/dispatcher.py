@@ -122,6 +122,10 @@ class Dispatcher:
             self._settle_lost(member, Why.DIED, now)
 
     def _on_worker_connected(self, event: ev.WorkerConnected, now: float) -> None:
+        older = self.pools.predecessor(event.worker)
+        if older is not None:
+            # A slot holds one process: this one lives, so the other is dead, told or not yet.
+            self._on_worker_lost(ev.WorkerLost(older.worker), now)
         member = self.pools.vacant(event.worker)
         if member is None:
             return

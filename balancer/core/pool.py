@@ -140,6 +140,13 @@ class Pools:
             return None
         return member if worker.incarnation > member.worker.incarnation else None
 
+    def predecessor(self, worker: WorkerId) -> Member | None:
+        """The member that an older incarnation than this one still fills, or None."""
+        member = self._members.get(worker.slot)
+        if member is None or member.state is State.DOWN:
+            return None
+        return member if worker.incarnation > member.worker.incarnation else None
+
     def move(self, member: Member, signal: Signal) -> None:
         self._settle(member, LINK[member.state, signal])
 

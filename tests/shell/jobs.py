@@ -1,8 +1,10 @@
 """Handlers that the tests of the workers run in real worker processes."""
 
+import ctypes
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ def reply_with(request: Any) -> Any:
         "a lone surrogate": "\ud800",
         "1 MB": b"x" * 1_000_000,
     }
+    if request == "a long failure":
+        return Unpackable(a=1)
     if request == "nested":
         return nested(2000)
     return values[request]
@@ -42,6 +46,11 @@ def nested(depth: int) -> list[Any]:
 
 def decline(request: Any) -> Any:
     raise Decline
+
+
+class Unpackable(dict[str, int]):
+    def items(self) -> Any:
+        raise LookupError("\N{GRINNING FACE}" * 2000)
 
 
 class Awkward(Exception):
@@ -81,6 +90,14 @@ def sleep_then_1_mb(request: Any) -> bytes:
     return b"x" * 1_000_000
 
 
+def read_in_c(request: Any) -> int:
+    """What the C library's read() returns, -1 if a signal broke into it."""
+    read_fd, write_fd = os.pipe()
+    threading.Timer(0.2, os.write, (write_fd, b"x")).start()
+    print("began", file=sys.stderr, flush=True)
+    return int(ctypes.CDLL(None).read(read_fd, ctypes.create_string_buffer(1), 1))
+
+
 def start_child(request: Any) -> int:
     return subprocess.Popen(["sleep", "1000"]).pid
 
@@ -108,6 +125,16 @@ class Diary:
     def _write(self, line: str) -> None:
         with Path(os.environ["DIARY"]).open("a") as file:
             file.write(line + "\n")
+
+
+class CloseFails:
+    def __call__(self, request: Any) -> bytes:
+        print("began", file=sys.stderr, flush=True)
+        time.sleep(request)
+        return b"x" * 30_000_000
+
+    def close(self) -> None:
+        raise OSError("too late")
 
 
 class SetupFails:

@@ -1,6 +1,7 @@
 """From file, environment and command line to one checked configuration."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,21 @@ def test_one_handler_gets_the_usable_cpus_and_several_get_one_each() -> None:
 
 @pytest.mark.parametrize(
     ("text", "cpus"),
-    [("max 100000", None), ("50000 100000", 1), ("100000 100000", 1), ("nonsense", None)],
+    [
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("100001 100000", 2),
+        ("0 100000", 1),
+        ("max 100000", 999),
+        ("99900000 100000", 999),
+        ("nonsense", 999),
+        ("1 0", 999),
+    ],
 )
-def test_the_quota_of_the_container_counts(tmp_path: Path, text: str, cpus: int | None) -> None:
+def test_the_quota_of_the_container_counts(tmp_path: Path, text: str, cpus: int) -> None:
     path = tmp_path / "cpu.max"
     path.write_text(text + "\n")
-    assert usable_cpus(str(path)) == (cpus or usable_cpus(str(tmp_path / "none")))
+    assert usable_cpus(str(path)) == min(cpus, len(os.sched_getaffinity(0)))
 
 
 def test_the_table_shows_the_defaults_that_apply() -> None:
@@ -189,6 +199,14 @@ def test_pools_of_a_file_have_their_own_workers_names_and_endpoints(tmp_path: Pa
     )
 
 
+def test_slots_are_numbered_from_one(tmp_path: Path) -> None:
+    assert [pool.slots for pool in from_file(tmp_path, POOLS).pools] == [
+        ("resize-1", "resize-2", "resize-3", "resize-4", "resize-5"),
+        ("cropping-1", "cropping-2"),
+        ("elsewhere-1", "elsewhere-2"),
+    ]
+
+
 def test_workers_on_the_command_line_apply_to_each_pool_of_the_file(tmp_path: Path) -> None:
     assert [pool.workers for pool in from_file(tmp_path, POOLS, workers="7").pools] == [7, 7, 0]
 
@@ -233,12 +251,12 @@ def test_json_brings_back_the_same_configuration(tmp_path: Path) -> None:
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
-@pytest.mark.parametrize("deadline", ["6s", "5s", "4ms", "168h"])
+@pytest.mark.parametrize("deadline", ["6s", "5s", "2ms", "168h"])
 def test_the_written_file_brings_back_the_same_configuration(tmp_path: Path, deadline: str) -> None:
     for config in (
         every_setting(tmp_path),
         configure(JOB, deadline=deadline, deadline_max="168h"),
-        configure(name="007", bind='ipc:///tmp/"ü"\\', retry_budget="110.7%"),
+        configure(name="007", bind='ipc:///tmp/"ü😀"\\', retry_budget="110.7%"),
     ):
         assert from_file(tmp_path, to_toml(config)) == config
 

@@ -72,7 +72,14 @@ def test_durations_are_written_in_seconds_and_below_one_in_milliseconds() -> Non
 
 @pytest.mark.parametrize(
     ("size_bytes", "text"),
-    [(0, "0"), (1000, "1000"), (1024, "1KiB"), (64 << 20, "64MiB"), (3 << 30, "3GiB")],
+    [
+        (0, "0"),
+        (1000, "1000"),
+        (1025, "1025"),
+        (1024, "1KiB"),
+        (64 << 20, "64MiB"),
+        (3 << 30, "3GiB"),
+    ],
 )
 def test_sizes_are_written_in_the_largest_unit_that_fits(size_bytes: int, text: str) -> None:
     assert format_size_bytes(size_bytes) == text

@@ -3,6 +3,7 @@
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -21,6 +22,8 @@ from tests.shell.worker_process import (
     started,
     wait_until_gone,
 )
+from workers.handler import load
+from workers.runtime import answer
 
 EMPTY = WorkerReply(Outcome.EMPTY)
 MAX_BODY_BYTES = 2_000_000
@@ -40,6 +43,13 @@ def error(status: int, text: str) -> WorkerReply:
 # --- replies --------------------------------------------------------------------------------------
 
 
+def reply_of(handler: str, request: Any, max_body_bytes: int = MAX_BODY_BYTES) -> WorkerReply:
+    """What a handler of tests.shell.jobs comes to, without a process."""
+    frames = wire.encode_task("r1", 2, 5.0, None, msgpack.packb(request))
+    reply = answer(frames, load(f"tests.shell.jobs:{handler}"), max_body_bytes)
+    return wire.decode_worker_reply(reply, max_body_bytes, is_trusted=False)
+
+
 def test_none_and_empty_texts_are_empty_and_other_falsy_values_are_answers() -> None:
     with serving("tests.shell.jobs:reply_with") as (_, req):
         for name in ("None", "''", "b''"):
@@ -48,10 +58,9 @@ def test_none_and_empty_texts_are_empty_and_other_falsy_values_are_answers() -> 
             assert ask(req, name) == WorkerReply(Outcome.ANSWER, value=msgpack.packb(value))
 
 
-def test_decline_is_an_empty_reply() -> None:
-    with serving("tests.shell.jobs:decline") as (worker, req):
-        assert ask(req, "x") == EMPTY
-        assert worker.log() == ""
+def test_decline_is_an_empty_reply(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reply_of("decline", "x") == EMPTY
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_is_answered_with_type_and_message_and_its_traceback_stays_in_the_log() -> None:
@@ -60,9 +69,10 @@ def test_an_error_is_answered_with_type_and_message_and_its_traceback_stays_in_t
         frames = req.recv_multipart()
         assert wire.decode_worker_reply(frames, 1000, False) == error(500, "ValueError: no good")
         assert b"Traceback" not in b"".join(frames)
-        assert "request r1 failed (try 2): Traceback" in worker.log()
+        assert "request 'r1' failed (try 2): Traceback" in worker.log()
         assert 'raise ValueError("no good")' in worker.log()
         assert "runtime.py" not in worker.log()
+        assert ask(req, "again").status == 500
 
 
 @pytest.mark.parametrize(
@@ -75,37 +85,35 @@ def test_an_error_is_answered_with_type_and_message_and_its_traceback_stays_in_t
     ],
 )
 def test_every_exception_of_a_handler_gets_words(request_: str, expected: str) -> None:
-    with serving("tests.shell.jobs:fail") as (_, req):
-        reply = ask(req, request_)
-        assert reply.status == 500
-        assert reply.error.startswith(expected)
-        assert ask(req, "x") == error(500, "ValueError: no good")
+    reply = reply_of("fail", request_)
+    assert reply.status == 500
+    assert reply.error.startswith(expected)
 
 
-def test_a_message_is_cut_so_that_it_fits_the_header() -> None:
-    with serving("tests.shell.jobs:fail") as (worker, req):
-        reply = ask(req, "long")
-        assert reply.error.startswith("ValueError: \N{GRINNING FACE}")
-        assert len(reply.error) == 1000
-        assert len(worker.log()) < 20_000
+def test_a_message_is_cut_so_that_it_fits_the_header(capsys: pytest.CaptureFixture[str]) -> None:
+    reply = reply_of("fail", "long")
+    assert reply.error.startswith("ValueError: \N{GRINNING FACE}")
+    assert len(reply.error) == 1000
+    assert len(capsys.readouterr().err) < 20_000
 
 
-@pytest.mark.parametrize("request_", ["a set", "a big int", "a lone surrogate", "nested"])
-def test_a_result_that_msgpack_cannot_carry_is_an_error_that_says_so(request_: str) -> None:
-    with serving("tests.shell.jobs:reply_with") as (worker, req):
-        reply = ask(req, request_)
-        assert reply.status == 500
-        assert reply.error.startswith("the result cannot be packed as msgpack: ")
-        assert reply.error in worker.log()
+@pytest.mark.parametrize(
+    "request_", ["a set", "a big int", "a lone surrogate", "nested", "a long failure"]
+)
+def test_a_result_that_msgpack_cannot_carry_is_an_error_that_says_so(
+    request_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reply = reply_of("reply_with", request_)
+    assert reply.status == 500
+    assert reply.error.startswith("the result cannot be packed as msgpack: ")
+    assert reply.error in capsys.readouterr().err
 
 
 def test_a_result_above_max_body_is_an_error_that_says_the_limit() -> None:
-    with serving("tests.shell.jobs:reply_with", "--max-body", "1000005") as (_, req):
-        assert ask(req, "1 MB").outcome is Outcome.ANSWER
-        assert ask(req, "1 MB").status == 200
     with serving("tests.shell.jobs:reply_with", "--max-body", "1000004") as (_, req):
         text = "result of 1000005 bytes is above max_body (1000004)"
         assert ask(req, "1 MB") == error(500, text)
+    assert reply_of("reply_with", "1 MB", max_body_bytes=1_000_005).status == 200
 
 
 @pytest.mark.parametrize(
@@ -120,10 +128,16 @@ def test_a_result_above_max_body_is_an_error_that_says_the_limit() -> None:
     ],
 )
 def test_what_cannot_be_read_is_answered_400(frames: list[bytes]) -> None:
+    reply = answer(frames, load("workers.demo:echo"), MAX_BODY_BYTES)
+    assert wire.decode_worker_reply(reply, MAX_BODY_BYTES, is_trusted=False).status == 400
+
+
+def test_after_a_message_that_cannot_be_read_the_worker_goes_on() -> None:
     with serving("workers.demo:echo") as (_, req):
-        req.send_multipart(frames)
-        assert receive(req).status == 400
-        assert ask(req, "and on") == WorkerReply(Outcome.ANSWER, value=msgpack.packb("and on"))
+        for frames in ([b"\xc1"], [b"", b"", b""], [b"x"] * 1000):
+            req.send_multipart(frames)
+            assert receive(req).status == 400
+        assert ask(req, "on") == WorkerReply(Outcome.ANSWER, value=msgpack.packb("on"))
 
 
 def test_a_lone_payload_needs_no_header() -> None:
@@ -207,6 +221,25 @@ def test_sigint_is_ignored() -> None:
         worker.process.send_signal(signal.SIGINT)
         assert receive(req).status == 200
         assert ask(req, 0).status == 200
+
+
+def test_sigterm_does_not_break_into_a_call_of_c_code() -> None:
+    with serving("tests.shell.jobs:read_in_c") as (worker, req):
+        send(req, "x")
+        wait_for_log(worker, "began")
+        worker.process.terminate()
+        assert receive(req).value == msgpack.packb(1)
+        assert worker.exit_code() == 0
+
+
+def test_the_last_reply_leaves_even_if_close_fails() -> None:
+    with serving("tests.shell.jobs:CloseFails", "--max-body", "40000000") as (worker, req):
+        send(req, 0.2)
+        wait_for_log(worker, "began")
+        worker.process.terminate()
+        assert len(receive(req).value) == 30_000_005
+        assert worker.exit_code() == 1
+        assert "OSError: too late" in worker.log()
 
 
 def test_a_class_is_built_once_and_closed_at_the_end(

@@ -84,6 +84,12 @@ def test_a_fresh_cluster_without_workers() -> None:
     assert "reasons" not in shown
 
 
+def test_a_balancer_that_does_not_answer_is_no_reason_to_show_nothing() -> None:
+    shown = render(status(worker("server1-1")) | {"totals": {}})
+    assert "server1-1  idle" in shown
+    assert shown.endswith("\n\nno figures: the balancer does not answer\n")
+
+
 def test_a_draining_cluster_says_so() -> None:
     snapshot = status()
     snapshot["cluster"]["draining"] = True
