@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 
 import zmq
 
@@ -50,6 +51,7 @@ class Frontend:
         """The descriptor of each client's connection, by which the monitor tells of its end."""
         self._known: set[ClientId] = set()
         self.replies_undelivered = 0
+        self._ipc_path = ""
         self._configure(limits)
         self._monitor = Monitor(context, self._router, zmq.EVENT_DISCONNECTED)
 
@@ -82,6 +84,12 @@ class Frontend:
             ) from error
         finally:
             os.umask(before)
+        self._ipc_path = address.removeprefix("ipc://") if address.startswith("ipc://") else ""
+
+    @property
+    def address(self) -> str:
+        """Where it is bound, a wildcard port resolved."""
+        return str(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def filenos(self) -> tuple[int, int]:
         return int(self._router.fileno()), self._monitor.fileno()
@@ -119,6 +127,8 @@ class Frontend:
         """Replies on their way get half a second."""
         self._monitor.close()
         self._router.close()
+        if self._ipc_path:  # libzmq leaves the file behind
+            Path(self._ipc_path).unlink(missing_ok=True)
 
     def _receive(self) -> list[bytes]:
         """One message; of one with far too many frames only the first are kept."""
