@@ -34,6 +34,8 @@ README = (PROJECT / "README.md").read_text()
 PYTHON = ".venv/bin/python"
 TEST_LINE_MARK = "pip install -q -e '.[test]'"
 COMMANDS = ("status", "stop")
+START_TIMEOUT_S = 120.0
+"""The first block installs everything before it starts the cluster."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,16 @@ def assert_prints(output: str, expected: str) -> None:
 
 
 def wait_for_lines(terminal: Terminal, expected: str) -> None:
-    """Wait until the expected lines stand in the output, in their order."""
-    pattern = r"[\s\S]*?".join(f"^{as_pattern(line)}$" for line in expected.splitlines())
+    """Wait until each of the lines stands in the output. Who writes first of two processes that
+    saw the same thing is left to them."""
+    patterns = [f"^{as_pattern(line)}$" for line in expected.splitlines()]
+
+    def has_all() -> bool:
+        output = terminal.output()
+        return all(re.search(pattern, output, re.M) for pattern in patterns)
+
     try:
-        wait_until(lambda: re.search(pattern, terminal.output(), re.M), 20)
+        wait_until(has_all, START_TIMEOUT_S)
     except AssertionError:
         pytest.fail(f"{terminal.output()}\nlacks\n{expected}")
 
