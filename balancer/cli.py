@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from balancer.config import Config, ConfigError, load, load_name, to_toml
-from balancer.options import OPTIONS, SWITCH, Option
+from balancer.config import Config, load, load_name, to_toml
+from balancer.kinds import SWITCH
+from balancer.options import OPTIONS, Option
+from balancer.sources import ConfigError
 
 VERSION = "0.1.0"
 PROGRAM = "run_cluster.py"

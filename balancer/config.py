@@ -4,34 +4,15 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from balancer.core.limits import Limits
 from balancer.durations import format_duration_s
-from balancer.options import (
-    ADDRESS,
-    DURATION_MIN_S,
-    HANDLER,
-    NAME,
-    OPTIONS,
-    SWITCH,
-    WORKERS,
-    WORKERS_MAX,
-    Kind,
-)
+from balancer.kinds import DURATION_MIN_S, HANDLER, WORKERS_MAX
+from balancer.options import OPTIONS
+from balancer.sources import ConfigError, read_all, read_file, read_texts
 
 DEMO = ("workers.demo:server1", "workers.demo:server2", "workers.demo:server3")
-_POOL_KINDS = {
-    "name": NAME,
-    "handler": HANDLER,
-    "workers": WORKERS,
-    "endpoints": ADDRESS,
-    "probe": SWITCH,
-}
-
-
-class ConfigError(ValueError):
-    """A person configured something that cannot work; the text is one line that says the fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +80,15 @@ def to_toml(config: Config) -> str:
     return "\n".join(lines) + "\n"
 
 
-# --- where options come from ------------------------------------------------------------------
-
-
-class _File(NamedTuple):
-    settings: Mapping[str, Any]
-    pools: Sequence[Mapping[str, Any]] = ()
-    """What each pool says about itself: fields of ``Pool``, as far as they were given."""
-
-
 def load(flags: Mapping[str, str], handlers: Sequence[str], environ: Mapping[str, str]) -> Config:
     """The checked configuration; ``flags`` has the texts given on the command line by option name.
 
     The command line wins over the environment, that over the file. Handlers replace all pools
     of a weaker source. ConfigError if anything cannot work.
     """
-    file = _read_file(flags, environ)
-    stronger = _read_texts(flags, environ)
-    words = _read_all(HANDLER, handlers, "HANDLER") or _read_all(
+    file = read_file(flags, environ)
+    stronger = read_texts(flags, environ)
+    words = read_all(HANDLER, handlers, "HANDLER") or read_all(
         HANDLER, environ.get("CLUSTER_HANDLERS", "").split(), "CLUSTER_HANDLERS"
     )
     drafts = [{"handler": word} for word in words] or file.pools
@@ -133,97 +105,8 @@ def load(flags: Mapping[str, str], handlers: Sequence[str], environ: Mapping[str
 
 def load_name(flags: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """The name of the cluster that a command talks to, from the same sources as ``load``."""
-    settings = {**_read_file(flags, environ).settings, **_read_texts(flags, environ)}
+    settings = {**read_file(flags, environ).settings, **read_texts(flags, environ)}
     return str(settings.get("name", "default"))
-
-
-def _read_texts(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
-    settings = {}
-    for option in OPTIONS:
-        if option.name in flags:
-            settings[option.name] = _read(option.kind, flags[option.name], option.flag)
-        elif environ.get(option.variable):
-            settings[option.name] = _read(option.kind, environ[option.variable], option.variable)
-    return settings
-
-
-def _read(kind: Kind, value: object, source: str) -> Any:
-    """A value as it stands in a text or in TOML, where numbers and truth values are their own."""
-    if isinstance(value, bool):
-        if kind is not SWITCH:
-            raise ConfigError(f"{source}: write a value, not {str(value).lower()}")
-        return value
-    if not isinstance(value, str | int | float):
-        raise ConfigError(f"{source}: write a text or a number")
-    try:
-        return kind.read(str(value))
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def _read_file(flags: Mapping[str, str], environ: Mapping[str, str]) -> _File:
-    path = flags.get("config") or environ.get("CLUSTER_CONFIG")
-    if not path:
-        return _File({})
-    data = _parse_file(path)
-    kinds = {option.name: option.kind for option in OPTIONS if option.in_file}
-    _check_keys(path, data, (*kinds, "handlers", "pool"))
-    handlers, pools = data.pop("handlers", []), data.pop("pool", [])
-    if handlers and pools:
-        raise ConfigError(f"{path}: write either handlers or [[pool]] tables, not both")
-    if not isinstance(pools, list) or not all(isinstance(pool, dict) for pool in pools):
-        raise ConfigError(f"{path}: pool must be tables; begin each with a line [[pool]]")
-    words = _read_all(HANDLER, handlers, f"{path}: handlers")
-    return _File(
-        {name: _read(kinds[name], value, f"{path}: {name}") for name, value in data.items()},
-        [_read_pool(pool, f"{path}: [[pool]] {n}") for n, pool in enumerate(pools, 1)]
-        or [{"handler": word} for word in words],
-    )
-
-
-def _parse_file(path: str) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    # Not UTF-8 and a number of too many digits are plain ValueErrors.
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-
-
-def _check_keys(source: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in table:
-        if key not in known:
-            import difflib
-
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{source}: unknown option {key!r}; the nearest is {nearest!r}")
-
-
-def _read_all(kind: Kind, values: object, source: str) -> tuple[Any, ...]:
-    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f'{source}: write a list of texts, like ["…", "…"]')
-    return tuple(_read(kind, value, source) for value in values)
-
-
-def _read_pool(table: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    _check_keys(source, table, tuple(_POOL_KINDS))
-    is_static = bool(table.get("endpoints"))
-    if is_static == ("handler" in table):
-        raise ConfigError(f"{source}: write either a handler or a list of endpoints")
-    misplaced = "workers" if is_static else "probe"
-    if misplaced in table:
-        owner = "handler" if is_static else "endpoints"
-        raise ConfigError(f"{source}: {misplaced} goes with {owner}; remove it")
-    return {
-        key: (_read_all if key == "endpoints" else _read)(
-            _POOL_KINDS[key], value, f"{source}: {key}"
-        )
-        for key, value in table.items()
-    }
 
 
 # --- what follows from them -------------------------------------------------------------------
@@ -283,7 +166,7 @@ def _free_name(handler: str, taken: set[str]) -> str:
 
 def usable_cpus(cpu_max_path: str = "/sys/fs/cgroup/cpu.max") -> int:
     """CPUs that this process may use: its affinity, and the container's quota rounded up."""
-    cpus = len(os.sched_getaffinity(0))
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open(cpu_max_path, encoding="ascii") as file:
             quota, period = file.read().split()

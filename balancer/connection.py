@@ -113,6 +113,8 @@ class Connection(Generic[Owner]):
         self.generation = 0
         """Where it has changed, ``filenos`` are others, though their numbers may be the same."""
         try:
+            for address in self._addresses[1:]:
+                Dealer(self._context, address).close()
             self._dial(now)
         except zmq.ZMQError:
             self._context.term()

@@ -45,6 +45,8 @@ class Dealer:
         except zmq.ZMQError:
             self.close()
             raise
+        # Connecting swallows wake-ups, too, those of the monitor among them.
+        self.notice()
 
     def _set_options(self, dealer: zmq.Socket[bytes]) -> None:
         dealer.linger = 0
@@ -68,6 +70,8 @@ class Dealer:
 
         Sending and reading swallow wake-ups: ask this after either, before going to sleep.
         """
+        if self.is_broken:
+            return True
         wanted = zmq.POLLIN | zmq.POLLOUT if wants_to_send and self.is_ready else zmq.POLLIN
         return bool(int(self._socket.getsockopt(zmq.EVENTS)) & wanted)
 

@@ -4,6 +4,7 @@ What a request carries (how to answer it, its payload) stays here under the requ
 the request is over; the core never sees it.
 """
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -134,10 +135,10 @@ class Frontend:
         """One message; of one with far too many frames only the first are kept."""
         router = self._router
         frames = [router.recv(zmq.NOBLOCK)]
+        if frames[0] not in self._known:
+            frames.append(self._meet(ClientId(frames[0])))
         while router.getsockopt(zmq.RCVMORE):
-            if frames[0] not in self._known:
-                frames.append(self._meet(ClientId(frames[0])))
-            elif len(frames) <= wire.FRAMES_MAX:
+            if len(frames) <= wire.FRAMES_MAX:
                 frames.append(router.recv(zmq.NOBLOCK))
             else:
                 router.recv(zmq.NOBLOCK, copy=False)
@@ -146,8 +147,11 @@ class Frontend:
     def _meet(self, client: ClientId) -> bytes:
         """Read a new client's first frame and learn which connection it came by."""
         frame = self._router.recv(zmq.NOBLOCK, copy=False)
-        self._known.add(client)
-        self._clients[int(frame.get(zmq.SRCFD))] = client
+        with contextlib.suppress(zmq.ZMQError):
+            # A peer that speaks ZMTP 2 or older, as random bytes may, comes without a descriptor:
+            # nobody will tell of its end, so it is not kept in mind either.
+            self._clients[int(frame.get(zmq.SRCFD))] = client
+            self._known.add(client)
         return bytes(frame.bytes)
 
     def _accept(self, frames: Sequence[bytes]) -> Event:

@@ -55,6 +55,7 @@ class Request:
         "deadline",
         "deadline_alarm",
         "excluded",
+        "excluded_pools",
         "grace_alarm",
         "id",
         "is_final",
@@ -84,6 +85,8 @@ class Request:
         self.may_have_run = False
         self.tried: tuple[FailedTry, ...] = ()
         self.excluded: frozenset[str] = frozenset()
+        """The slots that would only do the same again."""
+        self.excluded_pools: frozenset[str] = frozenset()
         self.worker: WorkerId | None = None
         """Who holds it while it is being tried."""
         self.is_final = False

@@ -41,6 +41,8 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
         return _GIVE_UP
     is_down = is_alive = False
     for pool in pools:
+        if pool.name in request.excluded_pools:
+            continue
         for slot, member in pool.idle.items():
             if slot not in request.excluded:
                 return Try(member)

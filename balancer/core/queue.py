@@ -1,7 +1,7 @@
 """Who waits, for what, and in which order: one line for each pool, and one for the stranded.
 
 A request that comes back from a failed try goes to the head of its line. The queue's bounds are
-asked for on arrival only: what was accepted once is never thrown out by another's failure.
+asked for when a request joins: who waits is never thrown out because of another.
 """
 
 from collections import OrderedDict

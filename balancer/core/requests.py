@@ -119,7 +119,7 @@ class Requests:
         match choose(request, self._pools):
             case Try(member):
                 self._forward(request, member, now)
-            case Wait() if is_new and not self._has_room_for(request):
+            case Wait() if (is_new or at_head) and not self._has_room_for(request):
                 self.refuse(request, Reason.QUEUE_FULL, now)
             case Wait() as wait:
                 self.queue.add(request, wait.pool, at_head=at_head)
@@ -129,9 +129,13 @@ class Requests:
 
     def _has_room_for(self, request: Request) -> bool:
         limits, queue = self._limits, self.queue
+        # A failed try finds a full queue with room for what the workers hold, so that a few deaths
+        # refuse nobody. Without a bound, a worker that declines all it gets would fill it forever.
+        extra = len(self._pools) if request.attempts else 0
         return (
-            len(queue) < limits.queue_limit
-            and queue.size_bytes + request.size_bytes <= limits.queue_limit_bytes
+            len(queue) < limits.queue_limit + extra
+            and queue.size_bytes + request.size_bytes
+            <= limits.queue_limit_bytes + extra * limits.max_body_bytes
         )
 
     def _watch_wait(self, request: Request, wait: Wait, now: float) -> None:
@@ -182,7 +186,7 @@ class Requests:
         request.move(Signal.TRY_FAILED)
         self._note_failed_try(request, member.worker, why, took_s)
         if why is Why.EMPTY and self._limits.on_empty_next_pool:
-            request.excluded |= frozenset(member.pool.members)
+            request.excluded_pools |= {member.pool.name}
         if isinstance(choose(request, self._pools), GiveUp):
             self.give_up(request, now)
         elif request.strikes >= self._limits.strikes:

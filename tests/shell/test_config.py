@@ -8,7 +8,6 @@ import pytest
 
 from balancer.config import (
     Config,
-    ConfigError,
     Pool,
     from_json,
     load,
@@ -19,6 +18,7 @@ from balancer.config import (
 )
 from balancer.core.limits import Limits
 from balancer.options import OPTIONS, Option
+from balancer.sources import ConfigError
 
 JOB = "jobs:resize"
 
