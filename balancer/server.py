@@ -127,6 +127,8 @@ class Server:
                 self._transport.emit(SlotRemoved(slot))
             case {"op": "drain", "timeout_s": timeout_s}:
                 self._transport.emit(DrainStarted(timeout_s))
+            case {"op": "pulse"}:
+                self._launcher.send({"op": "pulse"})
             case {"op": "status", "id": id}:
                 snapshot = self._observer.snapshot(self._dispatcher)
                 self._launcher.send({"op": "status", "id": id, "snapshot": snapshot})

@@ -35,9 +35,9 @@ class Launcher:
         if self._fd is None:
             print(text, file=sys.stderr, flush=True)
             return
-        line = json.dumps({"event": event, **fields}) + "\n"
+        line = json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n"
         with open(self._fd, "wb", closefd=False) as stream:
-            stream.write(line.encode())
+            stream.write(line.encode("utf-8", "backslashreplace"))
 
 
 def main() -> int:

@@ -14,6 +14,11 @@ from workers.restart import RestartPolicy
 END_GRACE_S = 3.0
 """How long a balancer that has nothing more to say to us may take over its last replies."""
 
+PULSE_S = 1.0
+PULSES_MISSED_MAX = 4
+"""A balancer that is silent for so many questions is frozen or spins. Counted in questions, not
+in seconds, so that a pause of our own is not taken for one of its."""
+
 
 class BalancerProcess:
     """What is sent while it is down is lost: ``on_started`` tells a new one all it must know."""
@@ -37,6 +42,7 @@ class BalancerProcess:
         self._channel: Channel | None = None
         self._policy = RestartPolicy()
         self._bound_at: float | None = None
+        self._pulses_missed = 0
 
     @property
     def pid(self) -> int | None:
@@ -88,12 +94,30 @@ class BalancerProcess:
             self.start()
 
     def _receive(self, message: Message) -> None:
-        if message["op"] == "bound":
-            self._bound_at = time.monotonic()
-        if message["op"] == "log":
-            self._on_log(message)
-        else:
-            self._on_message(message)
+        match message["op"]:
+            case "log":
+                self._on_log(message)
+            case "pulse":
+                self._pulses_missed = 0
+            case "bound":
+                self._bound_at = time.monotonic()
+                self._pulses_missed = 0
+                assert self.process is not None
+                self._take_pulse(self.process)
+            case _:
+                self._on_message(message)
+
+    def _take_pulse(self, process: Process) -> None:
+        """Ask the balancer for a sign of life, again and again; kill it if it gives none."""
+        if self.process is not process:
+            return
+        if self._pulses_missed > PULSES_MISSED_MAX:
+            self._log(f"gives no sign of life (pid {process.pid}): killing it", "warning")
+            process.kill_group()
+            return
+        self._pulses_missed += 1
+        self.send({"op": "pulse"})
+        self._loop.after(PULSE_S, lambda: self._take_pulse(process))
 
     def _on_log(self, message: Message) -> None:
         dropped = message.get("dropped_before")

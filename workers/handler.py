@@ -14,7 +14,8 @@ from typing import Any
 
 ERROR_CHARS_MAX = 1000
 """Four bytes each at most, so that an error always fits into a reply's header."""
-TRACEBACK_CHARS_MAX = 16_000
+TRACEBACK_CHARS_MAX = 8_000
+"""Little enough that a report of a failed start never waits for the launcher to read it."""
 
 
 class Decline(Exception):

@@ -50,7 +50,8 @@ class Loop:
     def turn(self) -> None:
         """Wait for the next thing to happen and see to it."""
         for key, _ in self.selector.select(self._patience_s()):
-            key.data()
+            if self._is_registered(key):
+                key.data()
         while self._timers and self._timers[0][0] <= time.monotonic():
             timer = heapq.heappop(self._timers)[2]
             if timer.callback is not None:
@@ -61,6 +62,11 @@ class Loop:
         self.selector.close()
         self._signals.close()
         self._wake_up.close()
+
+    def _is_registered(self, key: selectors.SelectorKey) -> bool:
+        """Whether it still is: what was seen to earlier in this turn may have closed it."""
+        registered = self.selector.get_map().get(key.fd)
+        return registered is not None and registered.fileobj is key.fileobj
 
     def _patience_s(self) -> float | None:
         while self._timers and self._timers[0][2].callback is None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 OUTPUT_LINE_BYTES_MAX = 8192
+OUTPUT_HELPING_BYTES = 1 << 16
+"""As much as a pipe holds: one helping takes in all that a dead process has left."""
 _PROJECT = Path(__file__).resolve().parent.parent
 _SINGLE_THREADED = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")
 
@@ -94,12 +96,18 @@ class Process:
         self._close_output()
 
     def _read_output(self) -> None:
+        """One helping at a time: a process that never stops talking must not keep us from all
+        others."""
+        if self._output.closed:
+            return
         try:
-            while not self._output.closed and (data := os.read(self._output.fileno(), 1 << 16)):
-                self._split(data)
+            data = os.read(self._output.fileno(), OUTPUT_HELPING_BYTES)
         except BlockingIOError:
             return
-        self._close_output()
+        if data:
+            self._split(data)
+        else:
+            self._close_output()
 
     def _split(self, data: bytes) -> None:
         *lines, self._partial = (self._partial + data).split(b"\n")

@@ -51,6 +51,8 @@ class WorkerSlot:
         self.endpoint = ""
         self.restarts = 0
         self.has_failed = False
+        self.is_given_up = False
+        """No process will fill it any more."""
         self.was_ever_ready = False
         self.process: Process | None = None
         self._handler = handler
@@ -62,6 +64,7 @@ class WorkerSlot:
         self._ready_at: float | None = None
         self._kill_reason = ""
         self._partial_report = b""
+        self._boot_failures = 0
         self._was_in_rotation = False
         self._has_verdict = False
         self._held_request: str | None = None
@@ -126,6 +129,7 @@ class WorkerSlot:
 
     def _on_report(self, report: dict[str, str]) -> None:
         if report["event"] != "ready":
+            self._boot_failures += 1
             self._around.on_boot_failure(self, report)
             return
         self._set_timer(None)
@@ -194,13 +198,16 @@ class WorkerSlot:
             story += f": {self._kill_reason}"
         elif self._held_request:
             story += f" while it held request {self._held_request}"
-        self._log(f"{story}; {self._restart(str(cause))}", "warning")
+        story += f"; {self._restart(str(cause))}"
+        # Its own words on why it could not start are in the log: how it ended then is no news.
+        if self.was_ever_ready or self._boot_failures != 1:
+            self._log(story, "warning")
 
     def _restart(self, cause: str) -> str:
         """Arrange for what comes next, and say it."""
         if not self._around.config.restart:
             self.why = f"{self._kill_reason or cause}; restart is off"
-            self._tell("removed")
+            self._give_up()
             return "not restarted: restart is off"
         delay_s = self._policy.delay_s(
             self._died_at,
@@ -211,7 +218,7 @@ class WorkerSlot:
         if delay_s is None:
             self.has_failed = True
             self.why = f"{cause}; failed to start again and again"
-            self._tell("removed")
+            self._give_up()
             self._around.loop.after(0, lambda: self._around.on_failed(self))
             return "it failed to start again and again: given up"
         self.why = self._kill_reason or cause
@@ -221,6 +228,10 @@ class WorkerSlot:
             return "restarting at once"
         self._set_timer(delay_s, self.start)
         return f"restarting in {delay_s:.1f} s"
+
+    def _give_up(self) -> None:
+        self.is_given_up = True
+        self._tell("removed")
 
     # --- stop -----------------------------------------------------------------------------------
 

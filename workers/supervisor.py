@@ -3,6 +3,7 @@
 Imports no user code and opens no ZeroMQ context: whatever crashes, it is not this process.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -114,7 +115,7 @@ class Supervisor:
         for slot in self._slots.values():
             if slot.is_booted:
                 slot.dial()
-            elif slot.has_failed or (slot.process is None and not self._config.restart):
+            elif slot.is_given_up:
                 yield {"op": "removed", "slot": slot.name}
 
     def _on_balancer_message(self, message: Message) -> None:
@@ -171,10 +172,11 @@ class Supervisor:
         """As PID 1 of a container we inherit every orphan; ours are known to be alive."""
         ours = {slot.process.pid for slot in self._slots.values() if slot.process is not None}
         ours.add(self._balancer.pid or 0)
-        while (
-            dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        ) is not None and dead.si_pid not in ours:
-            os.waitpid(dead.si_pid, 0)
+        with contextlib.suppress(ChildProcessError):  # nobody is left, at the end
+            while (
+                dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ) is not None and dead.si_pid not in ours:
+                os.waitpid(dead.si_pid, 0)
 
     def _on_boot_failure(self, slot: WorkerSlot, report: dict[str, str]) -> None:
         """A handler that could not be set up, in the worker's own words, each told once."""
@@ -206,7 +208,11 @@ class Supervisor:
         if self.complaint:
             return
         self.complaint, self._exit_code = complaint, exit_code
-        self._drain(0.0 if not self._is_announced else self._config.drain_timeout_s)
+        if self._is_announced:
+            self._drain(self._config.drain_timeout_s)
+        else:
+            self._drain(0.0)
+            self._stop_workers()
 
     def _on_stop_asked(self) -> None:
         self._stops_asked += 1
