@@ -101,7 +101,8 @@ class AsyncClient:
         """Calls that other tasks still wait for end with ``Unavailable``."""
         if self._connection.is_closed:
             return
-        self._tell(self._connection.close())
+        self._connection.close()
+        self._tell()
         self._follow_sockets()
         if self._timer is not None:
             self._timer.cancel()
@@ -131,17 +132,20 @@ class AsyncClient:
         return call
 
     def _advance(self) -> None:
-        self._tell(self._connection.advance(monotonic()))
+        self._connection.advance(monotonic())
+        self._tell()
         self._follow_sockets()
         if self._connection.has_news():
             self._set_timer(-math.inf)
         else:
             self._set_timer(self._connection.next_deadline())
 
-    def _tell(self, ended: Sequence[AsyncCall]) -> None:
-        for call in ended:
-            if not call.owner.done():  # as it is where the call was cancelled just now
-                call.owner.set_result(None)
+    def _tell(self) -> None:
+        ended = self._connection.ended
+        while ended:
+            if not ended[0].owner.done():  # as it is where the call was cancelled just now
+                ended[0].owner.set_result(None)
+            ended.popleft()
 
     def _follow_sockets(self) -> None:
         if self._loop is None or self._watched_generation == self._connection.generation:

@@ -128,7 +128,7 @@ class Client:
                 call = waiter.take()
                 if call is None and plan.must_wait(monotonic()):
                     call = self._connection.wait(waiter, plan.wakes_at(monotonic()))
-                if call is not None:
+                if call in under_way:
                     plan.ended(under_way.pop(call), call.reply(), monotonic())
                 for reply in plan.answers():
                     if reply.status != 200:

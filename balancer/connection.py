@@ -8,6 +8,7 @@ address where there are several, and what is still owed is sent again, except fo
 import itertools
 import math
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -108,6 +109,10 @@ class Connection(Generic[Owner]):
         self._ends: list[tuple[float, bytes]] = []
         self._dealer: Dealer | None = None
         self._dialed_at = self._dial_at = now
+        self.ended: deque[Call[Owner]] = deque()
+        """Calls whose owners are to be told. It is kept here, and in this order things are done,
+        for the sake of an exception from a signal handler in the middle of ``advance``: it may
+        cost a connection, but nobody's answer."""
         self.is_closed = False
         self._dials = 0
         self.generation = 0
@@ -163,58 +168,54 @@ class Connection(Generic[Owner]):
         self._calls.pop(call.id, None)
         self._unsent.pop(call.id, None)
 
-    def advance(self, now: float) -> list[Call[Owner]]:
-        """Do everything that can be done at once; returns the calls that have ended."""
-        ended: list[Call[Owner]] = []
+    def advance(self, now: float) -> None:
+        """Do everything that can be done at once; then look into ``ended``."""
         if self.is_closed:
-            return ended
+            return
         if self._dealer is not None:
-            self._watch(self._dealer, now, ended)
+            self._watch(self._dealer, now)
         if self._dealer is None and self._calls and now >= self._dial_at:
             self._redial(now)
         if self._dealer is not None and self._dealer.is_ready:
             self._hand_over(self._dealer, now)
-        self._expire(now, ended)
-        return ended
+        self._expire(now)
 
-    def close(self) -> list[Call[Owner]]:
-        """Let go of the sockets; returns the calls that were still open, which end here."""
+    def close(self) -> None:
+        """Let go of the sockets; the calls that are still open end here."""
         self.is_closed = True
-        ended = list(self._calls.values())
-        for call in ended:
+        for call in list(self._calls.values()):
             self._end(call, _lost(call, "The client was closed."))
         if self._dealer is not None:
             self._drop(self._dealer)
         self._context.term()
-        return ended
 
     # --- replies --------------------------------------------------------------------------------
 
-    def _watch(self, dealer: Dealer, now: float, ended: list[Call[Owner]]) -> None:
-        self._receive(dealer, ended)
+    def _watch(self, dealer: Dealer, now: float) -> None:
+        self._receive(dealer)
         dealer.notice()
         if dealer.is_broken or (not dealer.is_ready and now >= self._dialed_at + DIAL_TIMEOUT_S):
             # A reply may have come just ahead of the news that the connection ended.
-            self._receive(dealer, ended)
-            self._lose(dealer, now, ended)
+            self._receive(dealer)
+            self._lose(dealer, now)
 
-    def _receive(self, dealer: Dealer, ended: list[Call[Owner]]) -> None:
+    def _receive(self, dealer: Dealer) -> None:
         for frames in dealer.messages():
             call = self._calls.get(frames[0]) if len(frames) == 3 else None
             if call is not None:
                 self._end(call, frames[2])
-                ended.append(call)
 
     def _end(self, call: Call[Owner], answer: bytes | Reply) -> None:
         call.answer = answer
+        self.ended.append(call)
         self.forget(call)
 
-    def _expire(self, now: float, ended: list[Call[Owner]]) -> None:
+    def _expire(self, now: float) -> None:
         while self._ends and self._ends[0][0] <= now:
-            call = self._calls.get(heappop(self._ends)[1])
+            call = self._calls.get(self._ends[0][1])
             if call is not None:
                 self._end(call, self._expired(call))
-                ended.append(call)
+            heappop(self._ends)
 
     def _expired(self, call: Call[Owner]) -> Reply:
         if self._dealer is not None and self._dealer.is_ready:
@@ -230,10 +231,10 @@ class Connection(Generic[Owner]):
     def _hand_over(self, dealer: Dealer, now: float) -> None:
         while self._unsent:
             call = next(iter(self._unsent.values()))
-            if now < call.deadline:
+            if now < call.deadline and not call.is_handed_over:
+                had_run = call.may_have_run
                 # Before the attempt: what is interrupted half-way may have been delivered.
-                call.is_handed_over, had_run = True, call.may_have_run
-                call.may_have_run = True
+                call.is_handed_over = call.may_have_run = True
                 if not dealer.send(call.frames(now)):
                     call.is_handed_over = dealer.is_broken
                     call.may_have_run = had_run or dealer.is_broken
@@ -266,16 +267,15 @@ class Connection(Generic[Owner]):
         self.generation += 1
         dealer.close()
 
-    def _lose(self, dealer: Dealer, now: float, ended: list[Call[Owner]]) -> None:
-        self._drop(dealer)
-        self._plan_dial(now)
+    def _lose(self, dealer: Dealer, now: float) -> None:
         for call in [call for call in self._calls.values() if call.is_handed_over]:
             call.is_handed_over = False
             call.losses += 1
             if call.request.once or call.losses >= _losses_max(call.request):
                 self._end(call, _lost(call, "The connection to the balancer was lost."))
-                ended.append(call)
         self._unsent = dict(self._calls)
+        self._plan_dial(now)
+        self._drop(dealer)
 
 
 def _losses_max(request: Request) -> int:

@@ -34,8 +34,9 @@ class Dealer:
         """Start to connect; ZMQError if the address is none."""
         self.is_ready = False
         self._is_lost = False
-        # Set while a message is on its way frame by frame. A signal handler that raises, as that
-        # of Ctrl-C does, leaves it set: the frames that follow would belong to another message.
+        # Set while a message is sent or read frame by frame, and until its reader is done with it.
+        # A signal handler that raises, as that of Ctrl-C does, leaves it set: the message is lost
+        # or half sent, and nothing that follows can be trusted.
         self._is_torn = False
         self._socket = context.socket(zmq.DEALER)
         self._set_options(self._socket)
@@ -103,9 +104,8 @@ class Dealer:
             if self._is_torn or not has_message(self._socket):
                 return
             self._is_torn = True
-            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            yield self._socket.recv_multipart(zmq.NOBLOCK)
             self._is_torn = False
-            yield frames
 
     def close(self) -> None:
         self._monitor.close()

@@ -26,7 +26,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Call[Waiter] | None] = SimpleQueue()
-        """Its calls that ended; None says that it leads from now on."""
+        """Its calls that ended, some perhaps twice; None says that it leads from now on."""
 
     def take(self) -> "Call[Waiter] | None":
         """The next call that has ended, if there is one."""
@@ -91,7 +91,12 @@ class SharedConnection:
                     return call
             return call
         finally:
-            self._leave(waiter)
+            try:
+                self._leave(waiter)
+            except BaseException:
+                # A second Ctrl-C, or a late one: without a successor everybody else would sleep on.
+                self._leave(waiter)
+                raise
 
     def forget(self, calls: Iterable[Call[Waiter]]) -> None:
         """Nobody waits for these any more."""
@@ -104,8 +109,8 @@ class SharedConnection:
         with self._lock:
             if self._connection.is_closed:
                 return
-            for call in self._connection.close():
-                call.owner.inbox.put(call)
+            self._connection.close()
+            self._deliver()
             if self._leader is None:
                 self._close_pipe()
             else:
@@ -127,11 +132,11 @@ class SharedConnection:
             self._followers.pop(waiter, None)
             if self._leader is not waiter:
                 return
-            self._leader = next(iter(self._followers), None)
-            if self._leader is not None:
-                del self._followers[self._leader]
-                self._leader.inbox.put(None)
-            elif self._connection.is_closed:
+            successor = next(iter(self._followers), None)
+            if successor is not None:
+                successor.inbox.put(None)
+            self._leader = successor
+            if successor is None and self._connection.is_closed:
                 self._close_pipe()
 
     def _watch(self, leader: Waiter, until: float) -> None:
@@ -153,10 +158,16 @@ class SharedConnection:
             self._advance(monotonic())
 
     def _advance(self, now: float) -> None:
-        for call in self._connection.advance(now):
-            call.owner.inbox.put(call)
+        self._connection.advance(now)
+        self._deliver()
         if self._sleeps_until is not None and self._must_wake_leader(self._sleeps_until):
             self._wake_leader()
+
+    def _deliver(self) -> None:
+        ended = self._connection.ended
+        while ended:
+            ended[0].owner.inbox.put(ended[0])
+            ended.popleft()  # only now: better told twice than never, see Connection.ended
 
     def _must_wake_leader(self, sleeps_until: float) -> bool:
         """Whether the leader sleeps on what another thread has dealt with, closed or swallowed."""

@@ -26,6 +26,9 @@ class Queue:
     def __init__(self) -> None:
         self._lines: dict[str | None, Line] = {}
         self._place: dict[RequestId, OrderedDict[RequestId, Request]] = {}
+        self._turns: dict[RequestId, int] = {}
+        """By which the lines can be joined: who went to the head has a turn below zero."""
+        self._joined = 0
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -47,10 +50,13 @@ class Queue:
         if at_head:
             line.move_to_end(request.id, last=False)
         self._place[request.id] = line
+        self._joined += 1
+        self._turns[request.id] = -self._joined if at_head else self._joined
         self.size_bytes += request.size_bytes
 
     def remove(self, request: Request) -> None:
         del self._place.pop(request.id)[request.id]
+        del self._turns[request.id]
         self.size_bytes -= request.size_bytes
 
     def first_for(self, member: Member) -> Request | None:
@@ -63,8 +69,9 @@ class Queue:
 
     def take_all(self) -> list[Request]:
         """Empty the queue; the requests come in order, to be placed anew in that order."""
-        requests = list(self)
+        requests = sorted(self, key=lambda request: (request.priority, self._turns[request.id]))
         self._lines.clear()
         self._place.clear()
+        self._turns.clear()
         self.size_bytes = 0
         return requests

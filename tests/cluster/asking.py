@@ -12,6 +12,8 @@ from typing import Any
 import msgpack
 import zmq
 
+from tests.cluster.running import wait_until
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -110,3 +112,7 @@ class Record:
         """Every run of the requests of that name so far, in order of time."""
         lines = Path(self.path).read_text().splitlines()
         return [run for run in map(json.loads, lines) if run["name"] == name]
+
+    def wait_for_runs(self, number: int, timeout_s: float = 10.0) -> None:
+        """Wait until requests without a name have run so many times."""
+        wait_until(lambda: len(self.runs()) >= number, timeout_s, f"{number} runs")

@@ -47,6 +47,7 @@ class Story:
         self.core = Dispatcher(Limits(**limits), pools)
         self.actions: list[Action] = []
         """Everything that the latest ``at`` brought, unabridged."""
+        self.now = START
         for pool, slots in pools.items():
             for slot in slots.split():
                 self.at(START, SlotAdded(slot.lstrip("-"), pool))
@@ -56,6 +57,7 @@ class Story:
     def at(self, now: float, *events: Event) -> list[str]:
         """Let the time pass until ``now``, then let the events happen; what the core does."""
         self.actions = []
+        self.now = now
         while (due := self.core.next_deadline()) is not None and due < now:
             self.actions += self.core.expire(due)
         for event in events:

@@ -44,8 +44,10 @@ def test_the_next_date_skips_the_cancelled_ones() -> None:
     assert deadlines.next() == 1001.0
     deadlines.cancel(first)
     assert deadlines.next() == 1002.0
+    assert len(deadlines) == 1
     assert deadlines.pop_due(1009.0) == event(2)
     assert deadlines.next() is None
+    assert len(deadlines) == 0
 
 
 def test_cancelling_twice_or_after_the_fact_or_nothing_is_harmless() -> None:

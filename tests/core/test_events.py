@@ -30,7 +30,7 @@ def test_every_reason_has_its_status() -> None:
     }
 
 
-@pytest.mark.parametrize("fact", (*get_args(Event), *get_args(Action)))
+@pytest.mark.parametrize("fact", [*get_args(Event), *get_args(Action)])
 def test_what_happened_and_what_to_do_are_facts_that_cannot_be_changed(fact: Any) -> None:
     assert fact.__dataclass_params__.frozen
     assert "__slots__" in vars(fact)

@@ -1,8 +1,10 @@
 """Workers: the table of their states, who is idle longest, and those that hang."""
 
+from collections.abc import Callable
+
 import pytest
 
-from balancer.core.events import WorkerId
+from balancer.core.events import Event, WorkerId
 from balancer.core.pool import LINK, Member, Pool, Pools, Signal, State
 from tests.core.story import (
     Story,
@@ -13,6 +15,7 @@ from tests.core.story import (
     empty,
     expired,
     garbled,
+    leaves,
     ready,
     request,
 )
@@ -88,6 +91,15 @@ def test_a_worker_is_found_by_its_incarnation_alone() -> None:
     assert pools.find(WorkerId("a", 1)) is None
     assert pools.vacant(WorkerId("a", 1)) is None
     assert pools.vacant(WorkerId("a", 2)) is member
+
+
+def test_an_older_incarnation_that_was_not_told_dead_is_found() -> None:
+    pools = pools_of("a")
+    assert pools.predecessor(WorkerId("a", 2)) is None
+    member = up(pools, "a")
+    assert pools.predecessor(WorkerId("a", 2)) is member
+    assert pools.predecessor(WorkerId("a", 1)) is None
+    assert pools.predecessor(WorkerId("b", 2)) is None
 
 
 def test_a_removed_slot_is_out_of_every_count() -> None:
@@ -184,7 +196,7 @@ def test_a_late_answer_wins_while_the_request_is_queued() -> None:
 
 
 @pytest.mark.parametrize("reply", [empty, garbled, expired])
-def test_a_late_reply_without_an_answer_is_dropped(reply) -> None:  # type: ignore[no-untyped-def]
+def test_a_late_reply_without_an_answer_is_dropped(reply: Callable[[str], Event]) -> None:
     story = overdue_story("a", "b")
     assert story.at(1001.5, reply("a")) == ["reply of a to 1 dropped"]
     assert story.at(1001.6, answer("b")) == ["1 <- 200 from b after 2 attempts; a timeout"]
@@ -197,7 +209,7 @@ def test_a_late_reply_after_the_request_is_over_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("reply", [answer, empty, garbled])
-def test_a_late_reply_frees_its_worker_for_those_who_wait(reply) -> None:  # type: ignore[no-untyped-def]
+def test_a_late_reply_frees_its_worker_for_those_who_wait(reply: Callable[[str], Event]) -> None:
     story = overdue_story("a", "b")
     assert story.at(1001.1, request(2)) == []
     assert story.at(1001.5, reply("a"))[-1] == "2 -> a (attempt 1)"
@@ -273,8 +285,6 @@ def test_a_worker_that_hangs_past_its_requests_deadline_is_killed_all_the_same()
 
 
 def test_a_worker_whose_client_left_is_killed_when_it_hangs() -> None:
-    from tests.core.story import leaves
-
     story = Story("a", try_timeout_s=10.0, hang_kill_after_s=2.0)
     story.at(1000.0, request(1))
     assert story.at(1001.0, leaves()) == ["1 forgotten"]

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,8 @@ class FakeBalancer:
 
     def __init__(self, answer: Callable[[Asked], Answer] = echo, port: int = 0) -> None:
         self.asked: list[Asked] = []
+        self.most_open = 0
+        """The most answers that were to come later at one time."""
         self._answer = answer
         self._later: list[tuple[float, int, list[bytes]]] = []
         self._order = itertools.count()
@@ -74,9 +77,10 @@ class FakeBalancer:
         self._router.linger = 0
         self._router.maxmsgsize = HARD_LIMIT_BYTES
         self._router.rcvhwm = self._router.sndhwm = 10_000
-        self._router.bind(f"tcp://127.0.0.1:{port or '*'}")
-        self.address = self._router.last_endpoint.decode().rstrip("\0")
-        self.port = int(self.address.rpartition(":")[2])
+        if port:
+            self._router.bind(f"tcp://127.0.0.1:{port}")
+        self.port = port or self._router.bind_to_random_port("tcp://127.0.0.1")
+        self.address = f"tcp://127.0.0.1:{self.port}"
         self._stop_reader, self._stop_writer = os.pipe()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -108,8 +112,10 @@ class FakeBalancer:
         self._router.close(0)
         self._context.term()
 
-    def _pause_ms(self) -> float | None:
-        return max(0.0, self._later[0][0] - monotonic()) * 1000 if self._later else None
+    def _pause_ms(self) -> int | None:
+        if not self._later:
+            return None
+        return math.ceil(max(0.0, self._later[0][0] - monotonic()) * 1000)
 
     def _take(self, frames: list[bytes]) -> None:
         incoming = wire.decode_request(frames)
@@ -124,6 +130,7 @@ class FakeBalancer:
                 [*incoming.envelope, answer.frame],
             )
             heapq.heappush(self._later, entry)
+            self.most_open = max(self.most_open, len(self._later))
         elif answer is not None:
             self._router.send_multipart([*incoming.envelope, answer])
 

@@ -102,6 +102,11 @@ def start_child(request: Any) -> int:
     return subprocess.Popen(["sleep", "1000"]).pid
 
 
+def start_in_shell(request: Any) -> int:
+    """A child that inherits every descriptor that may be inherited."""
+    return os.system("sleep 1000 &")
+
+
 class Diary:
     """Writes down what happens to it, in the file that the environment names."""
 
@@ -140,6 +145,14 @@ class CloseFails:
 class SetupFails:
     def setup(self) -> None:
         raise OSError("no model file")
+
+    def __call__(self, request: Any) -> Any:
+        return request
+
+
+class SetupFailsAtLength:
+    def setup(self) -> None:
+        fail("long")
 
     def __call__(self, request: Any) -> Any:
         return request

@@ -18,6 +18,7 @@ from tests.shell.worker_process import (
     is_running,
     link,
     serving,
+    started,
     wait_until_gone,
 )
 
@@ -167,23 +168,36 @@ def test_a_worker_dies_when_its_launcher_hangs_up() -> None:
         wait_until_gone(child)
 
 
+def test_a_worker_that_leads_no_group_dies_alone() -> None:
+    with started("workers.demo:echo", leads_group=False) as worker:
+        assert worker.event()["event"] == "ready"
+        worker.launcher.close()
+        assert worker.exit_code() == 1
+
+
+def test_what_a_handler_started_does_not_hide_the_end_of_its_worker() -> None:
+    with serving("tests.shell.jobs:start_in_shell") as (worker, req):
+        assert ask(req, "x").status == 200
+        worker.process.kill()
+        assert worker.launcher.recv(1) == b""
+
+
+WITH_SOCKET = ["--launcher-fd", "FD", "--launcher-pid", "PID"]
+WITHOUT_SOCKET = ["--launcher-pid", "PID"]
+
+
+@pytest.mark.parametrize("options", [WITH_SOCKET, WITHOUT_SOCKET])
 @pytest.mark.parametrize("moment", ["at its start", "when it serves"])
 def test_no_worker_outlives_a_launcher_that_is_killed(
-    moment: str, tmp_path: Path, pids: list[int]
+    moment: str, options: list[str], tmp_path: Path, pids: list[int]
 ) -> None:
+    address = f"ipc://{tmp_path}/w"
+    command = [sys.executable, "-m", "workers", "workers.demo:echo", "--bind", address, *options]
     launcher = launch(
-        f"""
-        import os, sys
-        print(os.getpid(), flush=True)
-        os.execv(sys.executable, [
-            sys.executable, "-m", "workers", "workers.demo:echo", "--bind", "ipc://{tmp_path}/w",
-            "--launcher-fd", "FD", "--launcher-pid", "PID",
-        ])
-        """,
-        pids,
+        f"import os; print(os.getpid(), flush=True); os.execv({sys.executable!r}, {command})", pids
     )
     if moment == "when it serves":
-        with link(f"ipc://{tmp_path}/w") as req:
+        with link(address) as req:
             assert ask(req, "x").status == 200
     kill_launcher(launcher)
     wait_until_gone(pids[0])

@@ -1,26 +1,19 @@
-"""What a worker process says on its socket, and how it comes and goes."""
+"""What a worker says on its socket."""
 
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
-import zmq
 
 from balancer import wire
 from balancer.core.events import Outcome, WorkerReply
 from tests.shell.worker_process import (
-    PATIENCE_S,
-    Worker,
     ask,
-    link,
     receive,
     send,
     serving,
-    started,
-    wait_until_gone,
 )
 from workers.handler import load
 from workers.runtime import answer
@@ -29,18 +22,8 @@ EMPTY = WorkerReply(Outcome.EMPTY)
 MAX_BODY_BYTES = 2_000_000
 
 
-def wait_for_log(worker: Worker, text: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while text not in worker.log():
-        assert time.monotonic() < deadline, f"{text!r} is not in the log: {worker.log()}"
-        time.sleep(0.005)
-
-
 def error(status: int, text: str) -> WorkerReply:
     return WorkerReply(Outcome.ANSWER, status=status, error=text)
-
-
-# --- replies --------------------------------------------------------------------------------------
 
 
 def reply_of(handler: str, request: Any, max_body_bytes: int = MAX_BODY_BYTES) -> WorkerReply:
@@ -175,156 +158,3 @@ def test_current_tells_the_handler_about_its_request() -> None:
         id, attempt, remaining_s = msgpack.unpackb(ask(req, "x").value)
         assert (id, attempt) == ("r1", 2)
         assert 4.0 < remaining_s <= 5.0
-
-
-# --- coming and going -----------------------------------------------------------------------------
-
-
-def test_sigterm_while_idle_ends_the_worker_at_once() -> None:
-    with serving("workers.demo:echo") as (worker, req):
-        assert ask(req, "x").status == 200
-        began_at = time.monotonic()
-        worker.process.terminate()
-        assert worker.exit_code() == 0
-        assert time.monotonic() - began_at < 2.0
-
-
-def test_sigterm_in_a_request_lets_it_finish_and_its_whole_reply_arrives() -> None:
-    with serving("tests.shell.jobs:sleep_then_1_mb") as (worker, req):
-        send(req, 0.2)
-        wait_for_log(worker, "began")
-        worker.process.terminate()
-        reply = receive(req)
-        assert reply.status == 200
-        assert len(reply.value) == 1_000_005
-        assert worker.exit_code() == 0
-
-
-def test_after_sigterm_nothing_more_is_handled() -> None:
-    with serving("tests.shell.jobs:sleep_then_1_mb") as (worker, req):
-        send(req, 0.2)
-        wait_for_log(worker, "began")
-        worker.process.terminate()
-        with link(req.getsockopt_string(zmq.LAST_ENDPOINT)) as second:
-            send(second, 0.0)
-            assert receive(req).status == 200
-            assert worker.exit_code() == 0
-            assert not second.poll(0)
-            assert worker.log().count("began") == 1
-
-
-def test_sigint_is_ignored() -> None:
-    with serving("tests.shell.jobs:sleep_then_1_mb") as (worker, req):
-        worker.process.send_signal(signal.SIGINT)
-        send(req, 0.1)
-        wait_for_log(worker, "began")
-        worker.process.send_signal(signal.SIGINT)
-        assert receive(req).status == 200
-        assert ask(req, 0).status == 200
-
-
-def test_sigterm_does_not_break_into_a_call_of_c_code() -> None:
-    with serving("tests.shell.jobs:read_in_c") as (worker, req):
-        send(req, "x")
-        wait_for_log(worker, "began")
-        worker.process.terminate()
-        assert receive(req).value == msgpack.packb(1)
-        assert worker.exit_code() == 0
-
-
-def test_the_last_reply_leaves_even_if_close_fails() -> None:
-    with serving("tests.shell.jobs:CloseFails", "--max-body", "40000000") as (worker, req):
-        send(req, 0.2)
-        wait_for_log(worker, "began")
-        worker.process.terminate()
-        assert len(receive(req).value) == 30_000_005
-        assert worker.exit_code() == 1
-        assert "OSError: too late" in worker.log()
-
-
-def test_a_class_is_built_once_and_closed_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    diary = tmp_path / "diary"
-    monkeypatch.setenv("DIARY", str(diary))
-    with serving("tests.shell.jobs:Diary") as (worker, req):
-        assert diary.read_text().split() == ["init", "setup"]
-        assert ask(req, "one").value == msgpack.packb("one")
-        assert ask(req, "two").value == msgpack.packb("two")
-        worker.process.terminate()
-        assert worker.exit_code() == 0
-        assert diary.read_text().split() == ["init", "setup", "one", "two", "close"]
-
-
-def test_system_exit_of_a_handler_ends_the_process() -> None:
-    with serving("tests.shell.jobs:fail") as (worker, req):
-        send(req, "SystemExit")
-        assert worker.exit_code() == 7
-        assert not req.poll(0)
-
-
-def test_another_base_exception_crashes_the_worker() -> None:
-    with serving("tests.shell.jobs:fail") as (worker, req):
-        send(req, "BaseException")
-        assert worker.exit_code() == 1
-        assert "BaseException: the end" in worker.log()
-
-
-def test_sigabrt_writes_the_stack_of_a_worker_that_holds_the_gil() -> None:
-    with serving("workers.demo:hang") as (worker, req):
-        send(req, "hang")
-        wait_for_spin(worker.process.pid)
-        worker.process.send_signal(signal.SIGABRT)
-        wait_until_gone(worker.process.pid)
-        assert worker.exit_code() == -signal.SIGABRT
-        assert "in hang" in worker.log()
-
-
-def wait_for_spin(pid: int) -> None:
-    """Until the process has used more of the processor than a start takes."""
-    deadline = time.monotonic() + PATIENCE_S
-    first = cpu_ticks(pid)
-    while cpu_ticks(pid) < first + 10:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def cpu_ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
-def test_a_class_that_fails_in_setup_ends_with_its_traceback_and_code_3() -> None:
-    with started("tests.shell.jobs:SetupFails") as worker:
-        event = worker.event()
-        assert event["event"] == "boot_error"
-        assert event["error"] == "OSError: no model file"
-        assert 'raise OSError("no model file")' in event["traceback"]
-        assert "handler.py" not in event["traceback"]
-        assert worker.exit_code() == 3
-
-
-def test_an_unknown_handler_ends_with_one_clear_line_and_code_2() -> None:
-    with started("workers.demo:ecko") as worker:
-        text = "workers.demo:ecko: there is no attribute 'ecko', did you mean 'echo'?"
-        assert worker.event() == {"event": "unknown_handler", "error": text}
-        assert worker.exit_code() == 2
-
-
-def test_an_address_in_use_ends_with_code_3() -> None:
-    with started("workers.demo:echo") as first:
-        endpoint = first.event()["endpoint"]
-        with started("workers.demo:echo", bind=endpoint) as second:
-            event = second.event()
-            assert event["event"] == "boot_error"
-            assert f"Address already in use (addr='{endpoint}')" in event["error"]
-            assert second.exit_code() == 3
-
-
-def test_an_ipc_socket_is_its_users_alone(tmp_path: Path) -> None:
-    path = tmp_path / "w"
-    with started("workers.demo:echo", bind=f"ipc://{path}") as worker:
-        assert worker.event() == {"event": "ready", "endpoint": f"ipc://{path}"}
-        assert path.stat().st_mode & 0o777 == 0o600
-        with link(f"ipc://{path}") as req:
-            assert ask(req, "x").status == 200

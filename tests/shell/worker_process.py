@@ -43,8 +43,10 @@ class Worker:
 
 
 @contextlib.contextmanager
-def started(handler: str, *options: str, bind: str = ANY_PORT, cwd: str = ".") -> Iterator[Worker]:
-    """A worker in its own session, tied to us; killed with its whole group in the end."""
+def started(
+    handler: str, *options: str, bind: str = ANY_PORT, leads_group: bool = True
+) -> Iterator[Worker]:
+    """A worker that is tied to us; killed in the end, with its whole group if it leads one."""
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE_S)
     command = [sys.executable, "-m", "workers", handler, "--bind", bind, *options]
@@ -52,11 +54,9 @@ def started(handler: str, *options: str, bind: str = ANY_PORT, cwd: str = ".") -
     with ours, theirs, tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
             command,
-            cwd=cwd,
-            env=os.environ | {"PYTHONPATH": os.getcwd()},
             pass_fds=[theirs.fileno()],
             stderr=stderr,
-            start_new_session=True,
+            start_new_session=leads_group,
         )
         theirs.close()
         try:
@@ -64,6 +64,7 @@ def started(handler: str, *options: str, bind: str = ANY_PORT, cwd: str = ".") -
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
 
 

@@ -26,7 +26,7 @@ class Clients:
         world, scenario = self._world, self._scenario
         planned = 0
         while planned < scenario.requests:
-            burst = min(world.dice.choice((1, 1, 2, 4, 8)), scenario.requests - planned)
+            burst = min(world.dice.choice(scenario.bursts), scenario.requests - planned)
             planned += burst
             world.later(world.duration_s(0.0, scenario.period_s), partial(self._send, burst))
         if Fault.CLIENT_GONE in scenario.faults:

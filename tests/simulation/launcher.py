@@ -126,8 +126,10 @@ class Launcher:
         self._buried.append(worker)
 
     def _crash_somebody(self) -> None:
-        self._world.faults[Fault.CRASH] += 1
-        self._world.dice.choice(list(self._processes.values())).die()
+        alive = [process for process in self._current.values() if process is not None]
+        if alive:
+            self._world.faults[Fault.CRASH] += 1
+            self._world.dice.choice(alive).die()
 
     # --- slots --------------------------------------------------------------------------------
 
@@ -137,11 +139,17 @@ class Launcher:
         self._pool_of[slot] = pool
         self._current[slot] = None
         if slot not in self._habits:
-            behaviours = self._scenario.behaviours
-            has_habit = bool(behaviours) and self._world.chance(0.2)
-            self._habits[slot] = self._world.dice.choice(behaviours) if has_habit else None
+            self._habits[slot] = self._draw_habit(pool)
         self._tell(SlotAdded(slot, pool))
         self._world.later(self._world.steps_s(0, 2), partial(self._start, slot))
+
+    def _draw_habit(self, pool: str) -> Behaviour | None:
+        behaviours = self._scenario.behaviours
+        if pool == self._scenario.slow_pool:
+            return Behaviour.NEAR_TIMEOUT
+        if behaviours and self._world.chance(0.2):
+            return self._world.dice.choice(behaviours)
+        return None
 
     def _add_new_slot(self) -> None:
         self._world.faults[Fault.SLOT_ADDED] += 1
@@ -168,18 +176,25 @@ class Launcher:
 
     def _repeat_old_news(self) -> None:
         """What the balancer has heard already, or what is not true any more."""
-        self._world.faults[Fault.STALE_EVENT] += 1
+        dice = self._world.dice
         alive = [p.worker for p in self._current.values() if p is not None and p.is_ready]
-        if alive and (not self._buried or self._world.chance(0.5)):
-            worker = self._world.dice.choice(alive)
-            self._tell(self._world.dice.choice((WorkerReady, WorkerConnected))(worker))
-        elif self._buried:
-            worker = self._world.dice.choice(self._buried)
-            stale_reply = WorkerReply(Outcome.ANSWER, value=value_of(RequestId(0), worker))
-            news: tuple[Event, ...] = (
-                WorkerReady(worker),
-                WorkerLost(worker, "again"),
-                WorkerLost(worker, "again", undelivered=True),
-                ReplyArrived(worker, stale_reply),
-            )
-            self._tell(self._world.dice.choice(news))
+        if self._buried and self._world.chance(0.5):
+            news = _news_of_the_dead(dice.choice(self._buried))
+        elif alive:
+            worker = dice.choice(alive)
+            slot_added = SlotAdded(worker.slot, self._pool_of[worker.slot])
+            news = [slot_added, WorkerConnected(worker), WorkerReady(worker)]
+        else:
+            return
+        self._world.faults[Fault.STALE_EVENT] += 1
+        self._tell(dice.choice(news))
+
+
+def _news_of_the_dead(worker: WorkerId) -> list[Event]:
+    stale_reply = WorkerReply(Outcome.ANSWER, value=value_of(RequestId(0), worker))
+    return [
+        WorkerReady(worker),
+        WorkerLost(worker, "again"),
+        WorkerLost(worker, "again", undelivered=True),
+        ReplyArrived(worker, stale_reply),
+    ]

@@ -1,106 +1,13 @@
-"""What must be true by the events and actions so far: the checkers' own books, not the core's."""
+"""What must be true by the events and actions so far, worked out without the core's help."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from balancer.core import events as ev
-from balancer.core.events import (
-    ClientId,
-    FailedTry,
-    Outcome,
-    RequestArrived,
-    RequestId,
-    Why,
-    WorkerId,
-)
+from balancer.core.events import ClientId, FailedTry, Reason, RequestId, Why, WorkerId
 from balancer.core.limits import Limits
-
-
-class Violation(AssertionError):
-    """A promise was broken; the first argument says which."""
-
-    def __init__(self, promise: str, how: str) -> None:
-        super().__init__(f"{promise}: {how}")
-        self.promise = promise
-
-
-class State(Enum):
-    """What the balancer can know of a worker."""
-
-    CONNECTING = "connecting"
-    IDLE = "idle"
-    BUSY = "busy"
-    OVERDUE = "overdue"
-
-
-class Prospect(Enum):
-    """The best that a waiting request can hope for."""
-
-    IDLE = "somebody untried is idle"
-    BUSY = "somebody untried is busy"
-    ALIVE = "somebody untried is overdue or about to be ready"
-    DOWN = "somebody untried may come back"
-    NOBODY = "nobody is left to ask"
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One try, from its Forward to the reply or the death, whatever becomes of the request."""
-
-    request: RequestId
-    worker: WorkerId
-    started_at: float
-    times_out_at: float
-    kill_at: float
-
-
-@dataclass(slots=True)
-class Worker:
-    """An incarnation that the balancer believes to be alive."""
-
-    id: WorkerId
-    pool: str
-    since: float
-    state: State = State.CONNECTING
-    attempt: Attempt | None = None
-    idle_order: int = 0
-    is_killed: bool = False
-
-
-@dataclass(slots=True)
-class Case:
-    """A request that has no outcome yet."""
-
-    arrived: RequestArrived
-    arrived_at: float
-    deadline: float
-    try_timeout_s: float
-    attempts: list[Attempt] = field(default_factory=list)
-    failed: list[FailedTry] = field(default_factory=list)
-    holder: Attempt | None = None
-    """The try it waits for; without one it waits for a worker."""
-    excluded_slots: frozenset[str] = frozenset()
-    excluded_pools: frozenset[str] = frozenset()
-    strikes: int = 0
-    may_have_run: bool = False
-    is_final: bool = False
-    stranded_since: float | None = None
-    """Since when nobody untried has been alive."""
-
-
-@dataclass(slots=True)
-class RetryBook:
-    """First tries, and tries after a death or a timeout, by the second."""
-
-    window_s: int
-    first: Counter[int] = field(default_factory=Counter)
-    again: Counter[int] = field(default_factory=Counter)
-
-    def within_window(self, counter: Counter[int], now: float) -> int:
-        return sum(counter[int(now) - n] for n in range(self.window_s))
+from tests.simulation.books import Attempt, Case, Prospect, RetryBook, State, Worker
 
 
 class Ledger:
@@ -112,8 +19,6 @@ class Ledger:
         """The slots of each pool, the pools in the order of the sweep."""
         self.workers: dict[str, Worker] = {}
         """The living worker of each slot that has one."""
-        self.leaving: dict[WorkerId, Worker] = {}
-        """Their slot is gone, what they have in hand is not."""
         self.cases: dict[RequestId, Case] = {}
         self.queued: dict[RequestId, Case] = {}
         self.queued_bytes = 0
@@ -123,6 +28,7 @@ class Ledger:
         self.unreadable: RequestId | None = None
         self.of_client: Counter[ClientId] = Counter()
         self.retries = RetryBook(limits.retry_budget_window_s)
+        self.event: ev.Event | None = None
         self.is_draining = False
         self.drain_ends_at = 0.0
         self.released: Attempt | None = None
@@ -152,12 +58,7 @@ class Ledger:
 
     def find(self, worker: WorkerId) -> Worker | None:
         current = self.workers.get(worker.slot)
-        if current is not None and current.id == worker:
-            return current
-        return self.leaving.get(worker)
-
-    def every_worker(self) -> list[Worker]:
-        return [*self.workers.values(), *self.leaving.values()]
+        return current if current is not None and current.id == worker else None
 
     def slot_count(self) -> int:
         return sum(len(slots) for slots in self.slots.values())
@@ -190,7 +91,13 @@ class Ledger:
 
     # --- what is told -------------------------------------------------------------------------
 
-    def note(self, now: float, item: ev.Event | ev.Action) -> None:
+    def note_event(self, now: float, event: ev.Event | None) -> None:
+        """Begin a step; None stands for the passing of time."""
+        self.event = event
+        if event is not None:
+            self.note_action(now, event)
+
+    def note_action(self, now: float, item: ev.Event | ev.Action) -> None:
         self._prospects.clear()
         note = self._notes.get(type(item))
         if note is not None:
@@ -198,7 +105,7 @@ class Ledger:
 
     def note_time(self, now: float) -> None:
         """All dates up to now have passed and been acted upon."""
-        for worker in self.every_worker():
+        for worker in self.workers.values():
             if worker.attempt is not None and worker.attempt.times_out_at <= now:
                 worker.state = State.OVERDUE
         self._prospects.clear()
@@ -240,9 +147,8 @@ class Ledger:
     def _note_slot_removed(self, now: float, event: ev.SlotRemoved) -> None:
         for slots in self.slots.values():
             slots.pop(event.slot, None)
-        worker = self.workers.pop(event.slot, None)
-        if worker is not None and worker.attempt is not None:
-            self.leaving[worker.id] = worker
+        if event.slot in self.workers:
+            self._drop(self.workers[event.slot])
 
     def _note_connected(self, now: float, event: ev.WorkerConnected) -> None:
         slot, incarnation = event.worker
@@ -269,31 +175,24 @@ class Ledger:
         if worker is None or worker.attempt is None:
             return
         self.released, worker.attempt = worker.attempt, None
-        if worker.id in self.leaving:
-            del self.leaving[worker.id]
-        else:
-            self._be_idle(worker)
+        self._be_idle(worker)
 
     def _be_idle(self, worker: Worker) -> None:
         self._order += 1
         worker.state, worker.idle_order = State.IDLE, self._order
+        worker.is_killed = False  # it may just be too early to know; being lost will follow
 
     def _drop(self, worker: Worker) -> None:
         self.released, worker.attempt = worker.attempt, None
-        if worker.id in self.leaving:
-            del self.leaving[worker.id]
-        else:
-            del self.workers[worker.id.slot]
+        del self.workers[worker.id.slot]
 
     # --- actions ------------------------------------------------------------------------------
 
     def _note_forward(self, now: float, action: ev.Forward) -> None:
         case, worker = self.cases[action.request], self.workers[action.worker.slot]
-        limits = self.limits
-        patience_s = max(case.try_timeout_s, limits.try_timeout_s) + limits.hang_kill_after_s
-        attempt = Attempt(
-            action.request, worker.id, now, now + case.try_timeout_s, now + patience_s
-        )
+        times_out_at = min(case.deadline, now + case.try_timeout_s)
+        kill_at = max(times_out_at, now + self.limits.try_timeout_s) + self.limits.hang_kill_after_s
+        attempt = Attempt(action.request, worker.id, worker.pool, now, times_out_at, kill_at)
         self._leave_queue(action.request)
         case.attempts.append(attempt)
         case.holder = worker.attempt = attempt
@@ -303,34 +202,36 @@ class Ledger:
             self.retries.first[int(now)] += 1
 
     def _note_try_failed(self, now: float, action: ev.TryFailed) -> None:
-        case, slot = self.cases[action.request], action.worker.slot
+        case, slot, why = self.cases[action.request], action.worker.slot, action.why
         attempt, case.holder = case.holder, None
         self.unplaced[action.request] = case
-        case.failed.append(FailedTry(slot, action.why, action.took_s))
-        worker = self.find(action.worker)
-        if action.why in (Why.TIMEOUT, Why.DIED):
+        case.failed.append(FailedTry(slot, why, action.took_s))
+        if why in (Why.TIMEOUT, Why.DIED):
             case.strikes += 1
             self.retries.again[int(now)] += 1
-        if action.why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
+        if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True
             case.is_final = case.arrived.once
-        if action.why is Why.TIMEOUT and worker is not None and attempt is not None:
-            worker.state = State.OVERDUE if attempt.times_out_at <= now else worker.state
-        # The balancer was told of the death, so undelivered without one is a worker's refusal.
-        if action.why is not Why.DIED and (action.why is not Why.UNDELIVERED or worker is not None):
+        # A worker that refused a try because its time was over is alive: nobody has to come back.
+        has_refused = why is Why.UNDELIVERED and isinstance(self.event, ev.ReplyArrived)
+        if why in (Why.EMPTY, Why.GARBLED, Why.TIMEOUT) or has_refused:
             case.excluded_slots |= {slot}
-        if action.why is Why.EMPTY and self.limits.on_empty_next_pool:
-            case.excluded_pools |= {self._pool_of(slot)}
-
-    def _pool_of(self, slot: str) -> str:
-        raise NotImplementedError
+        if why is Why.EMPTY and self.limits.on_empty_next_pool and attempt is not None:
+            case.excluded_pools |= {attempt.pool}
+        worker = self.find(action.worker)
+        if worker is not None and attempt is not None and attempt.times_out_at <= now:
+            worker.state = State.OVERDUE if why is Why.TIMEOUT else worker.state
 
     def _note_refuse(self, now: float, action: ev.Refuse) -> None:
         if action.request == self.unreadable:
+            self.unreadable = None
             return
         case = self.cases[action.request]
         if action.request in self.unplaced and case.failed:
-            self.retries.again[int(now)] -= case.failed[-1].why in (Why.TIMEOUT, Why.DIED)
+            is_strike = case.failed[-1].why in (Why.TIMEOUT, Why.DIED)
+            self.retries.again[int(now)] -= is_strike
+            if action.reason not in (Reason.RETRY_BUDGET, Reason.POISONED):
+                self.retries.unused[int(now)] += is_strike
         self._note_end(now, action)
 
     def _note_end(self, now: float, action: ev.Answer | ev.Refuse | ev.Forget) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from balancer.core.events import Forward, Outcome, ReplyArrived, RequestId, WorkerId, WorkerReply
-from tests.simulation.ledger import Violation
+from tests.simulation.books import Violation
 from tests.simulation.scenario import Behaviour, Fault, Scenario
 from tests.simulation.world import World
 
@@ -73,11 +73,11 @@ class Process:
             return Behaviour.EMPTY
         if Fault.POISON in scenario.faults and request % 7 == 0:
             return Behaviour.HANGS if request % 2 else Behaviour.DIES_DURING
-        if self._world.is_quiet or not scenario.behaviours:
+        if self._world.is_quiet:
             return Behaviour.QUICK
         if self._habit is not None:
             return self._habit
-        if dice.random() < scenario.quick_share:
+        if not scenario.behaviours or dice.random() < scenario.quick_share:
             return Behaviour.QUICK
         return dice.choice(scenario.behaviours)
 

@@ -1,0 +1,146 @@
+"""The balancer is killed under load: it comes back, its workers stay, clients send again."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balancer.client import Client
+from balancer.errors import ClusterError, Unavailable
+from tests.cluster.asking import Record
+from tests.cluster.running import Cluster, wait_until
+
+TRY_TIMEOUT_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(
+        "tests.cluster.jobs:work", "-w", "4", "--try-timeout", f"{TRY_TIMEOUT_S}s"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "runs")
+
+
+def kill_balancer(cluster: Cluster) -> None:
+    os.kill(cluster.look()["cluster"]["balancer_pid"], signal.SIGKILL)
+
+
+def pids(cluster: Cluster) -> dict[str, int]:
+    return {worker["name"]: worker["pid"] for worker in cluster.look()["workers"]}
+
+
+def test_calls_in_flight_are_answered_by_the_next_balancer_and_the_workers_stay(
+    cluster: Cluster,
+) -> None:
+    cluster.wait_for_workers(4)
+    before = pids(cluster)
+    with Client(cluster.address, timeout=10.0) as client:
+        callers = [Caller(client) for _ in range(8)]
+        wait_until(lambda: all(len(caller.calls) > 3 for caller in callers))
+        kill_balancer(cluster)
+        killed_at = time.monotonic()
+        wait_until(lambda: all(caller.calls[-1][0] > killed_at for caller in callers))
+        for caller in callers:
+            caller.stop()
+    calls = [call for caller in callers for call in caller.calls]
+    assert [call for call in calls if call[2] is not None] == []
+    in_flight = [end - start for start, end, _ in calls if start < killed_at < end]
+    first_s = min(end for start, end, _ in calls if start > killed_at) - killed_at
+    print(
+        f"{len(in_flight)} in flight, answered within {max(in_flight):.3f} s; "
+        f"the first new call after {first_s:.3f} s"
+    )
+    assert len(in_flight) == 8
+    assert max(in_flight) < 3.0  # 0.4 s where it is quiet
+    cluster.wait_for_workers(4)
+    assert pids(cluster) == before
+    assert cluster.look()["cluster"]["balancer_restarts"] >= 1
+
+
+class Caller:
+    """A thread that calls again and again, and notes for each call its start, end and error."""
+
+    def __init__(self, client: Client) -> None:
+        self.calls: list[tuple[float, float, ClusterError | None]] = []
+        self._client = client
+        self._must_stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._must_stop.is_set():
+            started_at, trouble = time.monotonic(), None
+            try:
+                self._client.call({"sleep_s": 0.05})
+            except ClusterError as error:
+                trouble = error
+            self.calls.append((started_at, time.monotonic(), trouble))
+
+    def stop(self) -> None:
+        self._must_stop.set()
+        self._thread.join(15)
+        assert not self._thread.is_alive()
+
+
+def test_a_once_call_in_flight_raises_and_is_not_run_again(
+    cluster: Cluster, record: Record
+) -> None:
+    cluster.wait_for_workers(4)
+    job: dict[str, Any] = {"sleep_s": 0.5, "record": record.path}
+    with ThreadPoolExecutor() as pool, Client(cluster.address) as client:
+        once = pool.submit(client.call, job, once=True)
+        often = pool.submit(client.call, {**job, "name": "often"})
+        record.wait_for_runs(1)
+        wait_until(lambda: record.runs("often"))
+        kill_balancer(cluster)
+        killed_at = time.monotonic()
+        with pytest.raises(Unavailable) as raised:
+            once.result(15)
+        print(f"once raised after {(time.monotonic() - killed_at) * 1000:.0f} ms: {raised.value}")
+        assert raised.value.may_have_run
+        assert raised.value.reason == "connection_lost"
+        assert often.result(15)["pid"]
+        assert client.call({"record": record.path, "name": "after"})
+    assert len(record.runs()) == 1
+    assert len(record.runs("often")) == 2
+
+
+def test_a_worker_that_hangs_since_before_the_balancer_died_is_replaced(
+    cluster: Cluster, record: Record
+) -> None:
+    cluster.wait_for_workers(4)
+    before = pids(cluster)
+    with ThreadPoolExecutor() as pool, Client(cluster.address) as client:
+        stuck = pool.submit(client.call, {"do": "spin", "record": record.path}, once=True)
+        record.wait_for_runs(1)
+        kill_balancer(cluster)
+        with pytest.raises(Unavailable):
+            stuck.result(15)
+        assert client.call({})["pid"] in before.values()
+        pid = record.runs()[0]["pid"]
+        wait_until(lambda: pid not in pids(cluster).values(), 10)
+        cluster.wait_for_workers(4)
+    assert len(set(pids(cluster).items()) & set(before.items())) == 3
+    cluster.wait_for_log("in _spin")
+
+
+def test_the_balancer_is_back_as_often_as_it_dies(cluster: Cluster) -> None:
+    cluster.wait_for_workers(4)
+    before = pids(cluster)
+    with Client(cluster.address, timeout=10.0) as client:
+        for _ in range(3):
+            kill_balancer(cluster)
+            assert client.call({})["pid"] in before.values()
+    cluster.wait_for_workers(4)
+    assert pids(cluster) == before

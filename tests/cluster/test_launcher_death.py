@@ -1,0 +1,79 @@
+"""The launcher is killed, and cannot do anything about it: nothing that it started survives it."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balancer.runtime_directory import path_of
+from tests.cluster.asking import Asker, Record, asker
+from tests.cluster.running import (
+    Cluster,
+    is_alive,
+    plain_client,
+    processes_of_session_tree,
+    wait_until,
+)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "runs")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster("tests.cluster.jobs:work", "-w", "4") as cluster:
+        cluster.wait_for_workers(4)
+        yield cluster
+
+
+def kill_launcher(cluster: Cluster) -> set[int]:
+    """Kill it and give back what it leaves behind."""
+    family = processes_of_session_tree(cluster.launcher.pid)
+    cluster.launcher.kill()
+    cluster.launcher.wait()
+    return family - {cluster.launcher.pid}
+
+
+def assert_all_end(family: set[int]) -> None:
+    began_at = time.monotonic()
+    wait_until(lambda: not any(map(is_alive, family)), 10, "nothing of the cluster is alive")
+    took_s = time.monotonic() - began_at
+    print(f"{len(family)} processes ended within {took_s * 1000:.0f} ms")
+    assert took_s < 4.0  # 20 ms where it is quiet
+
+
+def hold_all_ways(cluster: Cluster, client: Asker, record: Record) -> int:
+    """Have one worker spin in C, one freeze, and one start a process of its own; its pid."""
+    client.send({"do": "hold the gil", "record": record.path})
+    client.send({"sleep_s": 5.0, "record": record.path})
+    record.wait_for_runs(2)
+    os.kill(record.runs()[1]["pid"], signal.SIGSTOP)
+    parent = client.ask({"do": "start a process"}).body["pid"]
+    return (processes_of_session_tree(parent) - {parent}).pop()
+
+
+def test_no_process_outlives_the_launcher_whatever_it_is_doing(
+    cluster: Cluster, record: Record
+) -> None:
+    with asker(cluster.address) as client:
+        grandchild = hold_all_ways(cluster, client, record)
+        family = kill_launcher(cluster)
+        assert grandchild in family
+        assert len(family) >= 6  # the balancer, four workers, and what one of them started
+        assert_all_end(family)
+
+
+def test_a_dead_launcher_is_not_in_the_way_of_the_next_of_its_name(cluster: Cluster) -> None:
+    assert_all_end(kill_launcher(cluster))
+    left_behind = list(path_of(cluster.name).iterdir())
+    assert left_behind
+    successor = Cluster("tests.cluster.jobs:work", "-w", "1")
+    successor.name, successor.address = cluster.name, cluster.address
+    with successor, plain_client(successor.address) as client:
+        assert client.ask({}, timeout_ms=5000)["status"] == 200
+    assert not path_of(cluster.name).exists()

@@ -1,0 +1,79 @@
+"""Requests that must not run twice, and requests that take their workers with them."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.asking import Asker, Record, asker
+from tests.cluster.running import Cluster, wait_until
+
+POISON = {"do": "crash"}
+TRY_TIMEOUT_S = 0.3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(
+        "tests.cluster.jobs:work", "-w", "4", "--try-timeout", f"{TRY_TIMEOUT_S}s"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[Asker]:
+    cluster.wait_for_workers(4)
+    with asker(cluster.address) as client:
+        yield client
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(("deed", "why"), [("crash", "died"), ("spin", "timeout")])
+def test_a_once_request_whose_worker_fails_is_not_run_again_and_says_that_it_may_have_run(
+    client: Asker, record: Record, deed: str, why: str
+) -> None:
+    reply = client.ask({"do": deed, "record": record.path}, once=True)
+    assert (reply.status, reply.reason, reply.fields["may_have_run"]) == (503, "exhausted", True)
+    assert [how for _, how in reply.tried] == [why]
+    assert client.ask({"record": record.path, "name": "next"}).status == 200
+    assert len(record.runs()) == 1
+
+
+@pytest.mark.parametrize(("deed", "why"), [("crash", "died"), ("spin", "timeout")])
+def test_a_request_that_fails_every_worker_is_stopped_after_the_third(
+    cluster: Cluster, client: Asker, record: Record, deed: str, why: str
+) -> None:
+    reply = client.ask({"do": deed, "record": record.path})
+    assert (reply.status, reply.reason, reply.fields["may_have_run"]) == (500, "poisoned", True)
+    assert [how for _, how in reply.tried] == [why] * 3
+    assert len({worker for worker, _ in reply.tried}) == 3
+    assert len(record.runs()) == 3
+    cluster.wait_for_workers(4)
+    assert len(record.runs()) == 3
+
+
+def test_fifty_poison_requests_in_a_row_leave_no_good_request_unanswered(
+    cluster: Cluster, client: Asker
+) -> None:
+    slowest_s, good, ends = 0.0, 0, Counter[tuple[int, str]]()
+    with asker(cluster.address) as victim:
+        for _ in range(50):
+            poison = client.send(POISON)
+            while client.owed:
+                asked_at = time.monotonic()
+                reply = victim.ask({"sleep_s": 0.005})
+                assert reply.status == 200, reply.fields
+                slowest_s, good = max(slowest_s, reply.at - asked_at), good + 1
+                client.receive(0.0)
+            end = client.reply(poison)
+            ends[end.status, end.reason] += 1
+    print(f"{good} good requests answered within {slowest_s:.3f} s; poison: {dict(ends)}")
+    assert set(ends) <= {(500, "poisoned"), (503, "retry_budget")}
+    assert slowest_s < 3.0  # below 0.2 s where it is quiet
+    wait_until(lambda: all(w["state"] == "idle" for w in cluster.look()["workers"]), 10)

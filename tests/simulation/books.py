@@ -1,0 +1,97 @@
+"""The checkers' own records of requests, tries and workers; none of them is the core's."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+from balancer.core.events import FailedTry, RequestArrived, RequestId, WorkerId
+
+TINY_S = 1e-6
+"""What two ways to add up the same durations may differ by."""
+
+
+class Violation(AssertionError):
+    """A promise was broken; the first argument says which."""
+
+    def __init__(self, promise: str, how: str) -> None:
+        super().__init__(f"{promise}: {how}")
+        self.promise = promise
+
+
+class State(Enum):
+    """What the balancer can know of a worker."""
+
+    CONNECTING = "connecting"
+    IDLE = "idle"
+    BUSY = "busy"
+    OVERDUE = "overdue"
+
+
+class Prospect(Enum):
+    """The best that a waiting request can hope for."""
+
+    IDLE = "somebody untried is idle"
+    BUSY = "somebody untried is busy"
+    ALIVE = "somebody untried is overdue or about to be ready"
+    DOWN = "somebody untried may come back"
+    NOBODY = "nobody is left to ask"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try, from its Forward to the reply or the death, whatever becomes of the request."""
+
+    request: RequestId
+    worker: WorkerId
+    pool: str
+    started_at: float
+    times_out_at: float
+    kill_at: float
+
+
+@dataclass(slots=True)
+class Worker:
+    """An incarnation that the balancer believes to be alive."""
+
+    id: WorkerId
+    pool: str
+    since: float
+    state: State = State.CONNECTING
+    attempt: Attempt | None = None
+    idle_order: int = 0
+    is_killed: bool = False
+
+
+@dataclass(slots=True)
+class Case:
+    """A request that has no outcome yet."""
+
+    arrived: RequestArrived
+    arrived_at: float
+    deadline: float
+    try_timeout_s: float
+    attempts: list[Attempt] = field(default_factory=list)
+    failed: list[FailedTry] = field(default_factory=list)
+    holder: Attempt | None = None
+    """The try it waits for; without one it waits for a worker."""
+    excluded_slots: frozenset[str] = frozenset()
+    excluded_pools: frozenset[str] = frozenset()
+    strikes: int = 0
+    may_have_run: bool = False
+    is_final: bool = False
+    stranded_since: float | None = None
+    """Since when nobody untried has been alive."""
+
+
+@dataclass(slots=True)
+class RetryBook:
+    """First tries, and tries after a death or a timeout, by the second."""
+
+    window_s: int
+    first: Counter[int] = field(default_factory=Counter)
+    again: Counter[int] = field(default_factory=Counter)
+    unused: Counter[int] = field(default_factory=Counter)
+    """Such tries that were granted, or not, before the request ended in the same step."""
+
+    def within_window(self, counter: Counter[int], now: float) -> int:
+        return sum(counter[int(now) - n] for n in range(self.window_s))

@@ -1,0 +1,102 @@
+"""The promises, checked after every event by books that are kept without the core's help."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from balancer.core import events as ev
+from balancer.core.events import Action, Event, RequestId, Why
+from balancer.core.limits import Limits
+from tests.simulation import rest_checks
+from tests.simulation.books import Violation
+from tests.simulation.end_checks import check_answer, check_forget, check_refuse
+from tests.simulation.ledger import Ledger
+from tests.simulation.try_checks import (
+    check_forward,
+    check_kill,
+    check_reply_dropped,
+    check_try_failed,
+)
+
+_CHECKS: dict[type, Callable[[Ledger, float, Any], None]] = {
+    ev.Forward: check_forward,
+    ev.TryFailed: check_try_failed,
+    ev.Kill: check_kill,
+    ev.ReplyDropped: check_reply_dropped,
+    ev.Answer: check_answer,
+    ev.Refuse: check_refuse,
+    ev.Forget: check_forget,
+}
+
+
+class Checkers:
+    """Show them every step: the event, or None for the passing of time, and the actions."""
+
+    def __init__(
+        self, limits: Limits, pools: Iterable[str], executions: Counter[RequestId]
+    ) -> None:
+        self._ledger = Ledger(limits, pools)
+        self._executions = executions
+        """The truth: how often a handler began with each request."""
+        self._once: list[RequestId] = []
+        self.outcomes: Counter[str] = Counter()
+
+    def observe(
+        self,
+        now: float,
+        event: Event | None,
+        actions: Sequence[Action],
+        *,
+        open_requests: int,
+        next_deadline: float | None,
+        is_drained: bool,
+    ) -> None:
+        """Violation if a promise is broken by this step."""
+        ledger = self._ledger
+        slots_before = ledger.slot_count()
+        ledger.note_event(now, event)
+        for action in actions:
+            _CHECKS[type(action)](ledger, now, action)
+            ledger.note_action(now, action)
+            self._count(action)
+        if event is None:
+            ledger.note_time(now)
+        rest_checks.check_placing(ledger, now, slots_before)
+        rest_checks.check_settled(ledger, now)
+        if any(self._goes_on(action) for action in actions):
+            rest_checks.check_retries(ledger, now)
+        ledger.note_end_of_step(now)
+        rest_checks.check_waiting(ledger, now)
+        rest_checks.check_holders(ledger, now)
+        rest_checks.check_dates(ledger, now, next_deadline)
+        self._check_counts(open_requests, is_drained)
+
+    def _goes_on(self, action: Action) -> bool:
+        """Whether it is a death or a timeout that has been, or will be, followed by a try."""
+        is_strike = isinstance(action, ev.TryFailed) and action.why in (Why.TIMEOUT, Why.DIED)
+        return is_strike and action.request in self._ledger.cases
+
+    def _count(self, action: Action) -> None:
+        if isinstance(action, ev.Refuse):
+            self.outcomes[action.reason] += 1
+            if not action.may_have_run and self._executions[action.request]:
+                raise Violation("P5 honest", f"{action}, and it has been executed")
+        elif isinstance(action, ev.Answer | ev.Forget):
+            self.outcomes[type(action).__name__.lower()] += 1
+
+    def _check_counts(self, open_requests: int, is_drained: bool) -> None:
+        ledger = self._ledger
+        if open_requests != len(ledger.cases):
+            raise Violation("P1 one answer", f"{open_requests} open, not {len(ledger.cases)}")
+        if is_drained != (ledger.is_draining and not ledger.cases):
+            raise Violation("drain", f"drained is {is_drained} with {len(ledger.cases)} open")
+
+    def check_at_rest(self, next_deadline: float | None, once: Iterable[RequestId]) -> None:
+        """The faults are over and nothing happens any more: nothing may be left."""
+        if self._ledger.cases:
+            raise Violation("P1 one answer", f"{list(self._ledger.cases.values())} at the end")
+        if next_deadline is not None:
+            raise Violation("P8 bounded", f"there is a date at {next_deadline}, and nobody's")
+        for request in once:
+            if self._executions[request] > 1:
+                raise Violation("P6 once", f"{request}: {self._executions[request]} executions")

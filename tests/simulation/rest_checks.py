@@ -1,0 +1,107 @@
+"""Checks of what nobody did: requests forgotten, dates missed, bounds exceeded."""
+
+from balancer.core import events as ev
+from balancer.core.events import Outcome
+from tests.simulation.books import TINY_S, Case, Prospect, State, Violation
+from tests.simulation.ledger import Ledger
+from tests.simulation.try_checks import kill_at
+
+
+def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
+    """Who joins the queue in this step: a newcomer within the bounds, a failed try close to."""
+    limits, event = ledger.limits, ledger.event
+    joining = list(ledger.unplaced.values())
+    extra = slots_before if any(case.attempts for case in joining) else 0
+    waiting = len(ledger.queued) + len(joining)
+    size_bytes = ledger.queued_bytes + sum(case.arrived.size_bytes for case in joining)
+    if joining and waiting > limits.queue_limit + extra:
+        raise Violation("P8 bounded", f"{waiting} wait, the limit is {limits.queue_limit}")
+    if joining and size_bytes > limits.queue_limit_bytes + extra * limits.max_body_bytes:
+        raise Violation("P8 bounded", f"{size_bytes} bytes wait: {limits.queue_limit_bytes}")
+    if isinstance(event, ev.RequestArrived) and event.request in ledger.cases:
+        if ledger.of_client[event.client] > limits.client_limit:
+            raise Violation("P8 bounded", f"{event} is above client_limit")
+        if event.size_bytes > limits.max_body_bytes:
+            raise Violation("P8 bounded", f"{event} is above max_body_bytes")
+        if ledger.is_draining:
+            raise Violation("drain", f"{event} is accepted")
+
+
+def check_retries(ledger: Ledger, now: float) -> None:
+    """Called when somebody's death or timeout was followed by another try, or will be."""
+    limits, retries = ledger.limits, ledger.retries
+    allowed = limits.retry_budget * retries.within_window(retries.first, now)
+    allowed += limits.retry_budget_per_worker * ledger.slot_count()
+    if retries.within_window(retries.again, now) > allowed:
+        raise Violation("retry budget", f"{retries} allows {allowed}")
+
+
+def check_settled(ledger: Ledger, now: float) -> None:
+    """What the event was about has been dealt with."""
+    event, released = ledger.event, ledger.released
+    if released is not None:
+        case = ledger.cases.get(released.request)
+        if case is not None and case.holder is released:
+            raise Violation("P1 one answer", f"{released} has ended and nobody cares")
+        is_answer = isinstance(event, ev.ReplyArrived) and event.reply.outcome is Outcome.ANSWER
+        if case is not None and is_answer:
+            raise Violation("P1 one answer", f"{event} is the answer and is not sent")
+    if isinstance(event, ev.ClientGone) and ledger.of_client[event.client]:
+        raise Violation("client gone", f"{event}, and its requests are kept")
+    if ledger.unreadable is not None:
+        raise Violation("P1 one answer", f"{event} gets no answer")
+
+
+def check_waiting(ledger: Ledger, now: float) -> None:
+    """Nobody waits for nothing, nor while somebody untried stands by."""
+    for case in ledger.queued.values():
+        prospect = ledger.prospect(case)
+        if prospect is Prospect.IDLE:
+            raise Violation("P4 failover", f"{case} waits while somebody is idle")
+        if prospect is Prospect.NOBODY:
+            raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
+        if ledger.event is None:
+            _check_patience(ledger, now, case)
+
+
+def _check_patience(ledger: Ledger, now: float, case: Case) -> None:
+    patience_s, grace_s = ledger.limits.queue_timeout_s, ledger.limits.revive_grace_s
+    if case.stranded_since is not None and now > case.stranded_since + grace_s + TINY_S:
+        raise Violation("P5 503 last", f"{case} waits longer than revive_grace_s")
+    if patience_s is None or case.attempts:
+        return
+    if now > case.arrived_at + patience_s + TINY_S:
+        raise Violation("queue timeout", f"{case} waits longer than queue_timeout_s")
+
+
+def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None:
+    """No date is missed, and the next one is known. All dates up to now have passed if the
+    event was the passing of time.
+    """
+    dates = [case.deadline for case in ledger.cases.values()]
+    if ledger.is_draining and dates:
+        dates.append(ledger.drain_ends_at)
+    for worker in ledger.workers.values():
+        if worker.attempt is not None and worker.state is State.BUSY:
+            dates.append(worker.attempt.times_out_at)
+        elif not worker.is_killed:
+            dates.append(kill_at(ledger, worker))
+    soonest = min(dates, default=float("inf"))
+    if ledger.event is None and soonest <= now - TINY_S:
+        raise Violation("P1 deadline", f"what was due at {soonest} was not done")
+    if ledger.event is None and next_deadline is not None and next_deadline <= now:
+        raise Violation("P1 deadline", f"{next_deadline} is due and was passed over")
+    if soonest != float("inf") and (next_deadline is None or next_deadline > soonest + TINY_S):
+        raise Violation("P1 deadline", f"the next date is {soonest}, not {next_deadline}")
+
+
+def check_holders(ledger: Ledger, now: float) -> None:
+    """Who waits for a try waits for one that a worker has in hand and whose time is not over."""
+    for case in ledger.cases.values():
+        if case.holder is None:
+            continue
+        worker = ledger.find(case.holder.worker)
+        if worker is None or worker.attempt is not case.holder:
+            raise Violation("P1 one answer", f"{case} waits for a worker that lets it go")
+        if worker.state is State.OVERDUE:
+            raise Violation("P4 failover", f"{case} waits for a try whose time is over")

@@ -1,0 +1,163 @@
+"""One seed: the real core in a simulated world, stepped as the balancer's own loop would.
+
+Everything is drawn from one ``Random(seed)``: the same seed gives the same trace, always.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+
+from balancer.core.dispatcher import Dispatcher
+from balancer.core.events import Action, DrainStarted, Event, Forward, Kill, RequestArrived
+from tests.simulation.checkers import Checkers
+from tests.simulation.clients import Clients
+from tests.simulation.launcher import Launcher
+from tests.simulation.scenario import Fault, Scenario, draw
+from tests.simulation.world import START_AT, World
+
+_STEPS_MAX = 100_000
+"""No seed needs a tenth of them: a world that does not come to rest is a finding."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of one seed."""
+
+    seed: int
+    scenario: Scenario
+    trace: list[tuple[float, Event | None, list[Action]]] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    virtual_s: float = 0.0
+    error: Exception | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The trace for people; the passing of time is shown where it has led to something."""
+        for now, event, actions in self.trace:
+            if event is not None or actions:
+                yield f"{now - START_AT:9.3f}  {event or 'time passes'}"
+            yield from (f"{'':9}    -> {action}" for action in actions)
+
+    def digest(self) -> str:
+        return sha256("\n".join(self.lines()).encode()).hexdigest()
+
+
+def play(seed: int) -> Result:
+    """Run one seed to its end, or to the first broken promise, which is in ``error``."""
+    simulation = Simulation(seed)
+    try:
+        simulation.run()
+    # A core that crashes is as much a finding as one that breaks a promise.
+    except Exception as error:
+        simulation.result.error = error
+    return simulation.finish()
+
+
+class Simulation:
+    """The loop of the balancer, with a world around it that can be played only once."""
+
+    def __init__(self, seed: int) -> None:
+        dice = Random(seed)
+        self._scenario = scenario = draw(dice)
+        self._world = world = World(dice, scenario.grid_s)
+        self._launcher = Launcher(world, scenario)
+        self._clients = Clients(world, scenario)
+        self._dispatcher = Dispatcher(scenario.limits, scenario.pools)
+        self._checkers = Checkers(scenario.limits, scenario.pools, world.executions)
+        self._pauses: list[tuple[float, float]] = []
+        self._slow_step_s = 0.0
+        self.result = Result(seed, scenario)
+
+    def run(self) -> None:
+        self._prepare()
+        for _ in range(_STEPS_MAX):
+            wake_at = self._next_wake()
+            if wake_at is None:
+                self._check_at_rest()
+                return
+            self._world.advance(wake_at)
+            self._turn()
+        raise RuntimeError("the world does not come to rest")
+
+    def finish(self) -> Result:
+        result, world = self.result, self._world
+        result.faults = world.faults
+        result.outcomes = self._checkers.outcomes
+        result.requests = self._clients.sent
+        result.virtual_s = world.now - START_AT
+        return result
+
+    def _prepare(self) -> None:
+        world, scenario = self._world, self._scenario
+        self._launcher.start()
+        self._clients.start()
+        if Fault.DRAIN in scenario.faults:
+            world.later(world.duration_s(0.0, scenario.period_s), self._drain)
+        if Fault.PAUSE in scenario.faults:
+            for _ in range(world.dice.randint(1, 3)):
+                begin = START_AT + world.duration_s(0.0, scenario.period_s)
+                self._pauses.append((begin, begin + world.duration_s(0.25, 3.0)))
+        if Fault.SLOW_STEP in scenario.faults:
+            self._slow_step_s = world.dice.choice((0.0001, 0.01))
+        world.later(scenario.period_s, self._calm_down)
+
+    def _drain(self) -> None:
+        self._world.faults[Fault.DRAIN] += 1
+        self._world.mail.append(DrainStarted(self._world.duration_s(0.0, 5.0)))
+        if self._world.chance(0.3):  # a second signal is less patient
+            self._world.later(self._world.duration_s(0.0, 2.0), self._drain)
+
+    def _calm_down(self) -> None:
+        self._world.is_quiet = True
+
+    def _next_wake(self) -> float | None:
+        """When the loop has something to do, were it not pausing; None if never again."""
+        world = self._world
+        if world.mail:
+            return world.now
+        dates = (world.next_at(), self._dispatcher.next_deadline())
+        wake_at = min((at for at in dates if at is not None), default=None)
+        if wake_at is None:
+            return None
+        for begin, end in self._pauses:
+            if begin <= wake_at < end:
+                world.faults[Fault.PAUSE] += 1
+                return end
+        return wake_at
+
+    def _turn(self) -> None:
+        """Once round the balancer's loop: the events that came, then the time."""
+        mail = self._world.mail
+        for _ in range(min(len(mail), self._scenario.batch_limit)):
+            self._step(mail.popleft())
+        self._step(None)
+
+    def _step(self, event: Event | None) -> None:
+        world, dispatcher = self._world, self._dispatcher
+        now = world.now
+        self.result.trace.append((now, event, []))
+        actions = dispatcher.expire(now) if event is None else dispatcher.step(event, now)
+        self.result.trace[-1] = (now, event, actions)
+        self._checkers.observe(
+            now,
+            event,
+            actions,
+            open_requests=dispatcher.open_requests,
+            next_deadline=dispatcher.next_deadline(),
+            is_drained=dispatcher.drained,
+        )
+        for action in actions:
+            if isinstance(action, Forward):
+                self._launcher.forward(action)
+            elif isinstance(action, Kill):
+                self._launcher.kill(action)
+        if self._slow_step_s:
+            world.advance(now + self._slow_step_s)
+
+    def _check_at_rest(self) -> None:
+        trace = self.result.trace
+        once = [e.request for _, e, _ in trace if isinstance(e, RequestArrived) and e.once]
+        self._checkers.check_at_rest(self._dispatcher.next_deadline(), once)

@@ -1,0 +1,163 @@
+"""Checks of what the balancer does with workers: Forward, TryFailed, Kill, ReplyDropped."""
+
+from balancer.core import events as ev
+from balancer.core.events import Outcome, Why
+from tests.simulation.books import TINY_S, Case, Prospect, State, Violation, Worker
+from tests.simulation.ledger import Ledger
+
+
+def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
+    case = ledger.cases.get(action.request)
+    if case is None:
+        raise Violation("P1 one answer", f"{action.request} is over and goes to {action.worker}")
+    if case.holder is not None:
+        raise Violation("P4 failover", f"{action.request} is still held by {case.holder.worker}")
+    worker = ledger.workers.get(action.worker.slot)
+    if worker is None or worker.id != action.worker or worker.state is not State.IDLE:
+        raise Violation("P3 one at a time", f"{action.worker} gets a try and is {worker}")
+    _check_untried(ledger, case, worker)
+    _check_times(ledger, now, case, action)
+    _check_sweep(ledger, now, case, worker)
+    # In the midst of passing dates nobody can tell from outside which of them are behind us.
+    if action.request in ledger.queued and ledger.event is not None:
+        _check_turn(ledger, case, worker)
+
+
+def _check_untried(ledger: Ledger, case: Case, worker: Worker) -> None:
+    request = case.arrived.request
+    if any(attempt.worker == worker.id for attempt in case.attempts):
+        raise Violation("P4 untried", f"{request} goes to {worker.id} once more")
+    if worker.id.slot in case.excluded_slots or worker.pool in case.excluded_pools:
+        raise Violation("P4 untried", f"{request} goes to {worker.id}, which would do the same")
+    if case.is_final:
+        raise Violation("P6 once", f"{request} may have run and goes to {worker.id}")
+    if case.strikes >= ledger.limits.strikes:
+        raise Violation("P7 poison", f"{request} has {case.strikes} strikes already")
+
+
+def _check_times(ledger: Ledger, now: float, case: Case, action: ev.Forward) -> None:
+    if action.attempt != len(case.attempts) + 1:
+        raise Violation("P4 failover", f"try {len(case.attempts) + 1} is called {action.attempt}")
+    remaining_s = case.deadline - now
+    if remaining_s < ledger.limits.try_start_min_s - TINY_S:
+        raise Violation("P1 deadline", f"a try starts with {remaining_s} s left")
+    if abs(action.remaining_s - remaining_s) > TINY_S:
+        raise Violation("P1 deadline", f"{action.remaining_s} s are left by the action")
+    expires_at = min(case.deadline, now + case.try_timeout_s)
+    if abs(action.expires_at - expires_at) > TINY_S:
+        raise Violation("P1 deadline", f"a try expires at {action.expires_at}, not {expires_at}")
+
+
+def _check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
+    """Pools in their order, a busy one is waited for; within a pool the longest idle first."""
+    for pool, slots in ledger.slots.items():
+        if pool in case.excluded_pools:
+            continue
+        untried = [
+            worker
+            for slot in slots
+            if slot not in case.excluded_slots and (worker := ledger.workers.get(slot)) is not None
+        ]
+        for other in untried:
+            if other.state is State.IDLE and (
+                pool != chosen.pool or other.idle_order < chosen.idle_order
+            ):
+                raise Violation("sweep order", f"{other.id} comes before {chosen.id}")
+            if pool != chosen.pool and other.attempt is not None and _is_busy(other, now):
+                raise Violation("sweep order", f"{chosen.id} is asked, {other.id} is worth a wait")
+        if pool == chosen.pool:
+            return
+
+
+def _is_busy(worker: Worker, now: float) -> bool:
+    """Certainly: at the very date of its timeout it may be overdue already."""
+    attempt = worker.attempt
+    return worker.state is State.BUSY and attempt is not None and attempt.times_out_at > now
+
+
+def _check_turn(ledger: Ledger, case: Case, worker: Worker) -> None:
+    """The most urgent first; of these who comes back from a failed try, then who came first."""
+    for other in ledger.queued.values():
+        if (
+            _turn(other) < _turn(case)
+            and worker.id.slot not in other.excluded_slots
+            and worker.pool not in other.excluded_pools
+            and ledger.prospect(other) is Prospect.IDLE
+        ):
+            raise Violation("turn", f"{case.arrived} overtakes {other.arrived}")
+
+
+def _turn(case: Case) -> tuple[int, int]:
+    # Of those who come back, the latest is the head of the queue: there is no order to check.
+    return case.arrived.priority, 0 if case.failed else case.arrived.request
+
+
+def check_try_failed(ledger: Ledger, now: float, action: ev.TryFailed) -> None:
+    case = ledger.cases.get(action.request)
+    if case is None or case.holder is None or case.holder.worker != action.worker:
+        raise Violation("P4 failover", f"{action} ends a try that is not the current one")
+    if action.attempt != len(case.attempts):
+        raise Violation("P4 failover", f"try {len(case.attempts)} is called {action.attempt}")
+    if abs(action.took_s - (now - case.holder.started_at)) > TINY_S:
+        raise Violation("P5 list of tries", f"{action} began at {case.holder.started_at}")
+    if not _is_true(ledger, now, case, action):
+        raise Violation("P5 list of tries", f"{action} because of {ledger.event}")
+
+
+def _is_true(ledger: Ledger, now: float, case: Case, action: ev.TryFailed) -> bool:
+    """Whether the try ended for the reason that is given."""
+    event, attempt = ledger.event, case.holder
+    if action.why is Why.TIMEOUT:
+        # Its time may also be cut short by the end of the request: the refusal follows then.
+        is_cut = now >= case.deadline or (ledger.is_draining and now >= ledger.drain_ends_at)
+        return event is None and attempt is not None and (is_cut or now >= attempt.times_out_at)
+    if attempt is not ledger.released:
+        return False
+    match event:
+        case ev.WorkerConnected() | ev.SlotRemoved():
+            return action.why is Why.DIED
+        case ev.WorkerLost(undelivered=undelivered):
+            return action.why is (Why.UNDELIVERED if undelivered else Why.DIED)
+        case ev.ReplyArrived(reply=reply):
+            return action.why is _WHY.get(reply.outcome)
+    return False
+
+
+_WHY = {
+    Outcome.EMPTY: Why.EMPTY,
+    Outcome.GARBLED: Why.GARBLED,
+    Outcome.EXPIRED: Why.UNDELIVERED,
+}
+
+
+def check_kill(ledger: Ledger, now: float, action: ev.Kill) -> None:
+    worker = ledger.find(action.worker)
+    if worker is None or worker.is_killed:
+        raise Violation("P9 hang", f"{action} of a worker that is gone or killed already")
+    attempt = worker.attempt
+    if action.request != (attempt.request if attempt is not None else None):
+        raise Violation("P9 hang", f"{action}, but it holds {attempt}")
+    if now < kill_at(ledger, worker) - TINY_S:
+        raise Violation("P9 hang", f"{action} before {kill_at(ledger, worker)}")
+
+
+def kill_at(ledger: Ledger, worker: Worker) -> float:
+    """When to lose patience with the worker, if it stays as it is."""
+    if worker.attempt is not None:
+        return worker.attempt.kill_at
+    if worker.state is State.CONNECTING:
+        return worker.since + ledger.limits.try_timeout_s + ledger.limits.hang_kill_after_s
+    return float("inf")
+
+
+def check_reply_dropped(ledger: Ledger, now: float, action: ev.ReplyDropped) -> None:
+    released, event = ledger.released, ledger.event
+    if (
+        not isinstance(event, ev.ReplyArrived)
+        or released is None
+        or (released.worker, released.request) != (action.worker, action.request)
+    ):
+        raise Violation("P2 its own answer", f"{action} because of {event}")
+    case = ledger.cases.get(action.request)
+    if case is not None and (case.holder is released or event.reply.outcome is Outcome.ANSWER):
+        raise Violation("P1 one answer", f"{action}, and the request still waits for it")
