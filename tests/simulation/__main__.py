@@ -13,7 +13,7 @@ _LINES_SHOWN = 40
 def main() -> int:
     arguments = _arguments()
     if arguments.seed is not None:
-        return _show(play(arguments.seed), is_whole=True)
+        return show(play(arguments.seed), is_whole=True)
     began_at = perf_counter()
     faults: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
@@ -21,7 +21,7 @@ def main() -> int:
     for seed in range(arguments.start, arguments.start + arguments.seeds):
         result = play(seed)
         if result.error is not None:
-            return _show(result, is_whole=False)
+            return show(result, is_whole=False)
         faults += result.faults
         outcomes += result.outcomes
         requests += result.requests
@@ -48,7 +48,7 @@ def _print_counts(title: str, counts: Counter[str]) -> None:
     print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
 
 
-def _show(result: Result, *, is_whole: bool) -> int:
+def show(result: Result, *, is_whole: bool) -> int:
     """Print the trace, or its end, and the verdict; the exit status tells which it is."""
     if is_whole:
         print(result.scenario)

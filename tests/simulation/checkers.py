@@ -38,7 +38,6 @@ class Checkers:
         self._ledger = Ledger(limits, pools)
         self._executions = executions
         """The truth: how often a handler began with each request."""
-        self._once: list[RequestId] = []
         self.outcomes: Counter[str] = Counter()
 
     def observe(

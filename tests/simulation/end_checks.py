@@ -81,14 +81,14 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
 
 def _is_queue_full(ledger: Ledger, case: Case) -> bool:
     """For a newcomer at the limit, for a failed try at the limit and one more for each worker."""
-    limits, extra = ledger.limits, 0
-    if case.attempts:
-        extra = ledger.slot_count()
+    limits, extra = ledger.limits, ledger.slot_count() if case.attempts else 0
     if ledger.prospect(case) is Prospect.IDLE or case.arrived.request in ledger.queued:
         return False
-    size_bytes = ledger.queued_bytes + case.arrived.size_bytes
+    joining = ledger.unplaced.values()
+    waiting = len(ledger.queued) + len(joining) - 1
+    size_bytes = ledger.queued_bytes + sum(other.arrived.size_bytes for other in joining)
     limit_bytes = limits.queue_limit_bytes + extra * limits.max_body_bytes
-    return len(ledger.queued) >= limits.queue_limit + extra or size_bytes > limit_bytes
+    return waiting >= limits.queue_limit + extra or size_bytes > limit_bytes
 
 
 def _is_budget_spent(ledger: Ledger, now: float, case: Case) -> bool:

@@ -99,8 +99,7 @@ class Ledger:
 
     def note_action(self, now: float, item: ev.Event | ev.Action) -> None:
         self._prospects.clear()
-        note = self._notes.get(type(item))
-        if note is not None:
+        if (note := self._notes.get(type(item))) is not None:
             note(now, item)
 
     def note_time(self, now: float) -> None:

@@ -72,6 +72,7 @@ class Process:
         if scenario.is_sorted and request % len(scenario.pools) != self._rank:
             return Behaviour.EMPTY
         if Fault.POISON in scenario.faults and request % 7 == 0:
+            self._world.faults[Fault.POISON] += 1
             return Behaviour.HANGS if request % 2 else Behaviour.DIES_DURING
         if self._world.is_quiet:
             return Behaviour.QUICK

@@ -21,7 +21,7 @@ _STEPS_MAX = 100_000
 """No seed needs a tenth of them: a world that does not come to rest is a finding."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Result:
     """What came of one seed."""
 
@@ -34,6 +34,9 @@ class Result:
     virtual_s: float = 0.0
     error: Exception | None = None
 
+    def __repr__(self) -> str:
+        return f"<seed {self.seed}: {self.error or 'no promise broken'}>"
+
     def lines(self) -> Iterator[str]:
         """The trace for people; the passing of time is shown where it has led to something."""
         for now, event, actions in self.trace:
@@ -45,9 +48,9 @@ class Result:
         return sha256("\n".join(self.lines()).encode()).hexdigest()
 
 
-def play(seed: int) -> Result:
+def play(seed: int, core: type[Dispatcher] = Dispatcher) -> Result:
     """Run one seed to its end, or to the first broken promise, which is in ``error``."""
-    simulation = Simulation(seed)
+    simulation = Simulation(seed, core)
     try:
         simulation.run()
     # A core that crashes is as much a finding as one that breaks a promise.
@@ -59,13 +62,13 @@ def play(seed: int) -> Result:
 class Simulation:
     """The loop of the balancer, with a world around it that can be played only once."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, core: type[Dispatcher]) -> None:
         dice = Random(seed)
         self._scenario = scenario = draw(dice)
         self._world = world = World(dice, scenario.grid_s)
         self._launcher = Launcher(world, scenario)
         self._clients = Clients(world, scenario)
-        self._dispatcher = Dispatcher(scenario.limits, scenario.pools)
+        self._dispatcher = core(scenario.limits, scenario.pools)
         self._checkers = Checkers(scenario.limits, scenario.pools, world.executions)
         self._pauses: list[tuple[float, float]] = []
         self._slow_step_s = 0.0

@@ -21,10 +21,6 @@ def test_declined_requests_do_not_fill_the_queue_without_end() -> None:
         "4 -> a (attempt 1)",
         "4 <- 503 queue_full after 1 attempt; a empty",
     ]
-    assert story.at(1000.4, answer("b")) == [
-        "1 <- 200 from b after 2 attempts; a empty",
-        "3 -> b (attempt 2)",
-    ]
 
 
 def test_the_workers_of_a_pool_that_declined_are_replicas_even_if_they_come_later() -> None:

@@ -1,0 +1,192 @@
+"""Some hundred seeds of the simulated world, and proof that its checkers notice a broken core."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from balancer.core.dispatcher import Dispatcher
+from balancer.core.events import (
+    Action,
+    Answer,
+    ClientGone,
+    DrainStarted,
+    Event,
+    Forward,
+    Kill,
+    Reason,
+    Refuse,
+    ReplyArrived,
+    TryFailed,
+    Why,
+    WorkerLost,
+    WorkerReady,
+)
+from tests.simulation.__main__ import show
+from tests.simulation.scenario import Behaviour, Fault
+from tests.simulation.simulator import Result, play
+
+SEEDS = 300
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    return [play(seed) for seed in range(SEEDS)]
+
+
+def test_no_promise_is_broken(results: list[Result]) -> None:
+    broken = {result.seed: str(result.error) for result in results if result.error is not None}
+    assert not broken, f"replay with: python -m tests.simulation --seed {min(broken)}"
+
+
+def test_every_fault_and_every_outcome_occurs(results: list[Result]) -> None:
+    faults = {fault for result in results for fault in result.faults}
+    outcomes = {outcome for result in results for outcome in result.outcomes}
+    assert faults >= {*Fault, *Behaviour} - {Behaviour.QUICK, Fault.SLOW_STEP}
+    assert any(Fault.SLOW_STEP in result.scenario.faults for result in results)
+    assert outcomes == {"answer", "forget", *Reason}
+
+
+# --- the law -----------------------------------------------------------------------------------
+
+
+def test_the_same_events_at_the_same_times_give_the_same_actions(results: list[Result]) -> None:
+    for result in results[:50]:
+        core = Dispatcher(result.scenario.limits, result.scenario.pools)
+        for now, event, actions in result.trace:
+            assert (core.expire(now) if event is None else core.step(event, now)) == actions
+
+
+def test_the_same_seed_gives_the_same_trace_whatever_the_hashes() -> None:
+    script = (
+        "from tests.simulation.simulator import play\n"
+        "print(*(play(seed).digest() for seed in range(20)))"
+    )
+    digests = [" ".join(play(seed).digest() for seed in range(20))]
+    for hash_seed in ("1", "2"):
+        process = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        digests.append(process.stdout.strip())
+    assert len(set(digests)) == 1
+
+
+# --- the checkers ------------------------------------------------------------------------------
+
+
+def deaf_to(*events: type[Event]) -> type[Dispatcher]:
+    """A core that is never told of these events."""
+
+    class Deaf(Dispatcher):
+        def step(self, event: Event, now: float) -> list[Action]:
+            return [] if isinstance(event, events) else super().step(event, now)
+
+    return Deaf
+
+
+def distorted(distort: Callable[[Action], list[Action]]) -> type[Dispatcher]:
+    """A core whose every action is replaced by what ``distort`` makes of it."""
+
+    class Distorted(Dispatcher):
+        def step(self, event: Event, now: float) -> list[Action]:
+            return [a for action in super().step(event, now) for a in distort(action)]
+
+        def expire(self, now: float) -> list[Action]:
+            return [a for action in super().expire(now) for a in distort(action)]
+
+    return Distorted
+
+
+class Sleepy(Dispatcher):
+    def expire(self, now: float) -> list[Action]:
+        return []
+
+
+class NeverDone(Dispatcher):
+    @property
+    def drained(self) -> bool:
+        return False
+
+
+class SeesDatesLate(Dispatcher):
+    def next_deadline(self) -> float | None:
+        soonest = super().next_deadline()
+        return None if soonest is None else soonest + 0.25
+
+
+def without(kind: type[Action]) -> type[Dispatcher]:
+    return distorted(lambda action: [] if isinstance(action, kind) else [action])
+
+
+def twice(kind: type[Action]) -> type[Dispatcher]:
+    return distorted(lambda action: [action] * (1 + isinstance(action, kind)))
+
+
+def with_value(action: Action) -> list[Action]:
+    if isinstance(action, Answer):
+        return [replace(action, reply=replace(action.reply, value=b"somebody else's"))]
+    return [action]
+
+
+def says_no_workers(action: Action) -> list[Action]:
+    if isinstance(action, Refuse) and action.reason is Reason.QUEUE_FULL:
+        return [replace(action, reason=Reason.NO_WORKERS)]
+    return [action]
+
+
+def hides_what_ran(action: Action) -> list[Action]:
+    return [replace(action, may_have_run=False)] if isinstance(action, Refuse) else [action]
+
+
+def hides_tries(action: Action) -> list[Action]:
+    return [replace(action, tried=())] if isinstance(action, Refuse) else [action]
+
+
+def blames_death(action: Action) -> list[Action]:
+    return [replace(action, why=Why.DIED)] if isinstance(action, TryFailed) else [action]
+
+
+BROKEN: dict[str, tuple[str, type[Dispatcher]]] = {
+    "no answer": ("P1 one answer", without(Answer)),
+    "no refusal": ("P1 one answer", without(Refuse)),
+    "two answers": ("P1 one answer", twice(Answer)),
+    "a reply is not heard": ("P1 one answer", deaf_to(ReplyArrived)),
+    "no date is ever looked at": ("P1 deadline", Sleepy),
+    "dates are seen too late": ("P1 deadline", SeesDatesLate),
+    "somebody else's answer": ("P2 its own answer", distorted(with_value)),
+    "everything is sent twice": ("P4 failover", twice(Forward)),
+    "a death is not heard": ("P1 one answer", deaf_to(WorkerLost)),
+    "a worker that is up is not used": ("P4 failover", deaf_to(WorkerReady)),
+    "a refusal that is not true": ("P5 honest", distorted(says_no_workers)),
+    "an execution is hidden": ("P5 honest", distorted(hides_what_ran)),
+    "tries are hidden": ("P5 list of tries", distorted(hides_tries)),
+    "a worker is called dead": ("P5 list of tries", distorted(blames_death)),
+    "a hanging worker is left alone": ("P1 deadline", without(Kill)),
+    "a client's leaving is not heard": ("client gone", deaf_to(ClientGone)),
+    "a drain is not heard": ("drain", deaf_to(DrainStarted)),
+    "a drain that does not end": ("drain", NeverDone),
+}
+
+
+@pytest.mark.parametrize("bug", BROKEN)
+def test_a_broken_core_is_caught(bug: str) -> None:
+    promise, core = BROKEN[bug]
+    errors = (play(seed, core).error for seed in range(60))
+    assert promise in {getattr(error, "promise", None) for error in errors}
+
+
+def test_a_finding_ends_with_the_command_that_replays_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert show(play(4, without(Answer)), is_whole=False) == 1
+    *_, verdict, command = capsys.readouterr().out.splitlines()
+    assert verdict.startswith("seed 4: Violation: P1 one answer: ")
+    assert command == "replay it with: python -m tests.simulation --seed 4"

@@ -1,0 +1,248 @@
+"""Who may import what: the architecture as two tables, and the house rules that a test can see.
+
+A new module belongs into GROUPS. A new arrow in MAY_USE or a new name in USED_BY is a decision.
+"""
+
+import ast
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+GROUPS = {
+    "front door": "run_cluster",
+    "command line": "balancer.cli",
+    "launcher": """
+        workers.supervisor workers.commands workers.slot workers.balancer_process
+        workers.process workers.restart workers.loop workers.console""",
+    "balancer process": """
+        balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
+        balancer.observe""",
+    "worker process": """
+        workers workers.__main__ workers.runtime workers.handler workers.demo""",
+    "client": """
+        balancer balancer.client balancer.async_client balancer.async_mapping balancer.mapping
+        balancer.shared_connection balancer.connection balancer.prompt balancer.answers
+        balancer.errors""",
+    "control": "balancer.control balancer.runtime_directory balancer.status",
+    "configuration": """
+        balancer.config balancer.sources balancer.options balancer.kinds balancer.durations""",
+    "sockets": "balancer.dealer balancer.monitor",
+    "lifeline": "balancer.lifeline",
+    "wire": "balancer.wire",
+    "core": """
+        balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.policy
+        balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
+        balancer.core.limits balancer.core.events""",
+}
+
+MAY_USE = {
+    "front door": "command line",
+    "command line": "launcher, control, configuration",
+    "launcher": "control, configuration",
+    "balancer process": "control, configuration, lifeline, sockets, wire, core",
+    "worker process": "lifeline, wire, core",
+    "client": "configuration, sockets, wire",
+    "control": "",
+    "configuration": "core",
+    "sockets": "",
+    "lifeline": "",
+    "wire": "core",
+    "core": "",
+}
+"""Beside its own group. Nothing points back up."""
+
+CORE_MAY_USE = {"collections", "collections.abc", "dataclasses", "enum", "heapq", "typing"}
+"""No clock, no dice, no socket, no file, no log: the core is told everything."""
+
+USED_BY = {
+    "msgpack": "balancer.wire",
+    "zmq": """
+        balancer.transport balancer.frontend balancer.link balancer.dealer balancer.monitor
+        balancer.connection balancer.client balancer.async_client
+        workers.__main__ workers.runtime""",
+    "asyncio": "balancer.async_client balancer.async_mapping",
+    "tomllib": "balancer.sources",
+    "subprocess": "workers.process",
+    "importlib": "workers.handler balancer.cli",
+    "multiprocessing": "",
+    "concurrent": "",
+    "logging": "",
+    "pickle": "",
+    "marshal": "",
+    "shelve": "",
+}
+"""What only these modules may import, whatever the group."""
+
+LOADS_NEITHER = {
+    "run_cluster": "zmq msgpack asyncio",
+    "workers.supervisor": "zmq msgpack asyncio",
+    "workers.__main__": "asyncio tomllib",
+    "balancer.__main__": "asyncio tomllib",
+}
+"""What a process must be able to start without: it costs time, or must not be forked."""
+
+FORBIDDEN_NAMES = {"recv_pyobj", "send_pyobj", "pickle", "eval", "exec"}
+
+TOP_LEVEL = {"README.md", "balancer", "pyproject.toml", "run_cluster.py", "tests", "workers"}
+
+
+# --- reading the project -----------------------------------------------------------------------
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {
+    name_of(path): path
+    for path in sorted(
+        [ROOT / "run_cluster.py", *ROOT.glob("balancer/**/*.py"), *ROOT.glob("workers/**/*.py")]
+    )
+}
+TESTS = {name_of(path): path for path in sorted(ROOT.glob("tests/**/*.py"))}
+GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules.split()}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports_of(module: str, *, at_load: bool = False) -> set[str]:
+    """What it imports anywhere, or what it imports when it is loaded; modules of ours by name."""
+    nodes = ast.iter_child_nodes if at_load else ast.walk
+    names: set[str] = set()
+    for node in nodes(tree_of(SOURCES[module])):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relative to itself"
+            names |= {_module_in(node.module or "", alias.name) for alias in node.names}
+    return names
+
+
+def _module_in(package: str, name: str) -> str:
+    return f"{package}.{name}" if f"{package}.{name}" in SOURCES else package
+
+
+def loaded_by(module: str) -> set[str]:
+    """All that is imported when the module is, in the end."""
+    seen: set[str] = set()
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            pending += imports_of(name, at_load=True) if name in SOURCES else ()
+            pending += [name.rpartition(".")[0]] if "." in name else ()
+    return seen
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+# --- the tables --------------------------------------------------------------------------------
+
+
+def test_every_module_belongs_to_one_group() -> None:
+    assert sorted(GROUP_OF) == sorted(SOURCES)
+    assert len(GROUP_OF) == sum(len(modules.split()) for modules in GROUPS.values())
+    assert list(MAY_USE) == list(GROUPS)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_arrows_point_down(module: str) -> None:
+    group = GROUP_OF[module]
+    allowed = {group, *filter(None, MAY_USE[group].split(", "))}
+    ours = {name for name in imports_of(module) if name in SOURCES}
+    assert {name: GROUP_OF[name] for name in ours if GROUP_OF[name] not in allowed} == {}
+
+
+def test_no_arrow_points_back_up() -> None:
+    order = list(GROUPS)
+    for group, used in MAY_USE.items():
+        for other in filter(None, used.split(", ")):
+            assert order.index(other) > order.index(group), f"{group} -> {other}"
+
+
+@pytest.mark.parametrize("module", GROUPS["core"].split())
+def test_the_core_is_pure(module: str) -> None:
+    foreign = {name for name in imports_of(module) if not is_within(name, "balancer.core")}
+    assert foreign <= CORE_MAY_USE
+
+
+@pytest.mark.parametrize("package", USED_BY)
+def test_only_these_use_it(package: str) -> None:
+    users = {m for m in SOURCES if any(is_within(name, package) for name in imports_of(m))}
+    assert users == set(USED_BY[package].split())
+
+
+@pytest.mark.parametrize("module", LOADS_NEITHER)
+def test_a_process_starts_without(module: str) -> None:
+    loaded = loaded_by(module)
+    for package in LOADS_NEITHER[module].split():
+        assert not any(is_within(name, package) for name in loaded), package
+
+
+def test_only_the_command_line_reaches_the_workers() -> None:
+    users = {
+        module
+        for module in SOURCES
+        if is_within(module, "balancer")
+        and any(is_within(name, "workers") for name in imports_of(module))
+    }
+    assert users == {"balancer.cli"}
+
+
+# --- house rules -------------------------------------------------------------------------------
+
+
+def test_there_are_no_cycles() -> None:
+    graph = {module: imports_of(module, at_load=True) & SOURCES.keys() for module in SOURCES}
+    assert list(_cycle(graph)) == []
+
+
+def _cycle(graph: Mapping[str, set[str]]) -> Iterator[str]:
+    """The modules that load each other, and those that load these: what cannot be put in order."""
+    left = dict(graph)
+    while free := [module for module in left if not left[module] & left.keys()]:
+        for module in free:
+            del left[module]
+    yield from left
+
+
+@pytest.mark.parametrize("module", [*SOURCES, *TESTS])
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    tree = tree_of((SOURCES | TESTS)[module])
+    is_empty_package = module in TESTS and not tree.body
+    assert ast.get_docstring(tree) or is_empty_package
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_name_that_runs_what_a_peer_sends(module: str) -> None:
+    tree = tree_of(SOURCES[module])
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert names & FORBIDDEN_NAMES == set()
+
+
+def test_the_top_level_is_what_it_is_meant_to_be() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    names = {line.split("/")[0] for line in listing.stdout.splitlines()}
+    assert {name for name in names if not name.startswith(".")} == TOP_LEVEL
