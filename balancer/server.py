@@ -50,7 +50,7 @@ class Server:
         )
         self._static = {slot for slot, pool in slots if not pool.handler}
         for slot, pool in slots:
-            self._transport.emit(SlotAdded(slot, pool.name))
+            self._transport.emit(SlotAdded(slot, pool.name, is_ours=slot not in self._static))
 
     def run(self) -> None:
         """Serve until drained. CannotBind if the address is not to be had."""

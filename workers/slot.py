@@ -149,6 +149,7 @@ class WorkerSlot:
         doing = f"request {request}" if request else "an earlier balancer's request"
         self._log(f"hangs in {doing}: its stack follows, then it is killed", "warning")
         self._kill_reason = f"hung in {doing}"
+        self._held_request = request
         assert self.process is not None
         self.process.signal(signal.SIGABRT)
         self._set_timer(ABORT_GRACE_S, lambda: self._kill(self._kill_reason))
@@ -156,7 +157,7 @@ class WorkerSlot:
     def note_lost(self, cause: str, request: str | None) -> None:
         """The balancer has lost its link: the process is dead, frozen, or not to be talked to."""
         self._has_verdict = True
-        self._held_request = request
+        self._held_request = request or self._held_request
         if not self.is_alive:
             self._settle_exit()
         elif not self._kill_reason and not self._is_stopping:

@@ -114,7 +114,7 @@ class Dispatcher:
     # --- workers come and go ------------------------------------------------------------------
 
     def _on_slot_added(self, event: ev.SlotAdded, now: float) -> None:
-        self.pools.add(event.slot, event.pool)
+        self.pools.add(event.slot, event.pool, is_ours=event.is_ours)
 
     def _on_slot_removed(self, event: ev.SlotRemoved, now: float) -> None:
         member = self.pools.remove(event.slot)
@@ -131,8 +131,9 @@ class Dispatcher:
             return
         member.worker = event.worker
         self.pools.move(member, Signal.CONNECTED)
-        patience_s = self._limits.try_timeout_s + self._limits.hang_kill_after_s
-        member.alarm = self._deadlines.set(now + patience_s, ev.HangConfirmed(event.worker))
+        if member.is_ours:
+            patience_s = self._limits.try_timeout_s + self._limits.hang_kill_after_s
+            member.alarm = self._deadlines.set(now + patience_s, ev.HangConfirmed(event.worker))
         self._requests.place_all(now)
 
     def _on_worker_ready(self, event: ev.WorkerReady, now: float) -> None:
@@ -199,7 +200,8 @@ class Dispatcher:
         held = member.held
         assert held is not None
         self.pools.move(member, Signal.TIMED_OUT)
-        held.alarm = self._deadlines.set(held.give_up_at, ev.HangConfirmed(event.worker))
+        if member.is_ours:
+            held.alarm = self._deadlines.set(held.give_up_at, ev.HangConfirmed(event.worker))
         request = self._requests.tried_by(event.worker, held)
         if request is not None:
             self._requests.fail_try(request, member, Why.TIMEOUT, now - held.started_at, now)
@@ -210,6 +212,8 @@ class Dispatcher:
         assert member is not None
         held = member.held
         self._actions.append(ev.Kill(event.worker, held.request if held is not None else None))
+        self.pools.move(member, Signal.LOST)
+        self._settle_lost(member, Why.DIED, now)
 
     # --- drain --------------------------------------------------------------------------------
 

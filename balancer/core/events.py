@@ -119,11 +119,13 @@ class SlotAdded:
 
     slot: str
     pool: str
+    is_ours: bool = True
+    """Whether its worker can be killed, and comes back when it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRemoved:
-    """Nobody will come back to this slot; what its worker still holds may be finished."""
+    """Nobody will come back to this slot; what its worker may still hold has died with it."""
 
     slot: str
 
@@ -265,7 +267,8 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """The worker hangs in ``request``: have it killed, with its stack in the log."""
+    """The worker hangs in ``request``: have it killed, with its stack in the log. To the core it
+    is dead from now on: freed by a late reply, it would be killed with the next request."""
 
     worker: WorkerId
     request: RequestId | None

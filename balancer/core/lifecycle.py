@@ -98,10 +98,6 @@ class Request:
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
 
-    @property
-    def is_open(self) -> bool:
-        return self.phase is Phase.QUEUED or self.phase is Phase.TRYING
-
     def alarms(self) -> Iterator[Alarm | None]:
         yield self.deadline_alarm
         yield self.queue_alarm

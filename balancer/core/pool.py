@@ -58,11 +58,12 @@ class Held:
 class Member:
     """A slot of a pool and the incarnation that fills it, if one does."""
 
-    __slots__ = ("alarm", "held", "pool", "slot", "state", "worker")
+    __slots__ = ("alarm", "held", "is_ours", "pool", "slot", "state", "worker")
 
-    def __init__(self, slot: str, pool: "Pool") -> None:
+    def __init__(self, slot: str, pool: "Pool", is_ours: bool) -> None:
         self.slot = slot
         self.pool = pool
+        self.is_ours = is_ours
         self.state = State.DOWN
         self.worker = WorkerId(slot, 0)
         self.held: Held | None = None
@@ -77,10 +78,8 @@ class Member:
 class Pool:
     """The workers of one handler."""
 
-    def __init__(self, name: str, rank: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.rank = rank
-        """The place of the pool in the sweep."""
         self.members: dict[str, Member] = {}
         self.idle: dict[str, Member] = {}
         """The longest idle first: a dict keeps the order in which they became idle."""
@@ -95,7 +94,7 @@ class Pools:
     """All pools in the order of the sweep, and the only place where a worker's state moves."""
 
     def __init__(self, names: Iterator[str]) -> None:
-        self._pools = {name: Pool(name, rank) for rank, name in enumerate(names)}
+        self._pools = {name: Pool(name) for name in names}
         self._members: dict[str, Member] = {}
 
     def __iter__(self) -> Iterator[Pool]:
@@ -113,10 +112,10 @@ class Pools:
     def serving(self) -> int:
         return sum(pool.serving for pool in self)
 
-    def add(self, slot: str, pool_name: str) -> None:
+    def add(self, slot: str, pool_name: str, *, is_ours: bool = True) -> None:
         if slot not in self._members:
             pool = self._pools[pool_name]
-            self._members[slot] = pool.members[slot] = Member(slot, pool)
+            self._members[slot] = pool.members[slot] = Member(slot, pool, is_ours)
 
     def remove(self, slot: str) -> Member | None:
         """Forget the slot. Its member, if there was one, is the caller's to settle."""

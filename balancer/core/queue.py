@@ -1,10 +1,9 @@
 """Who waits, for what, and in which order: one line for each pool, and one for the stranded.
 
-A request that comes back from a failed try goes to the head of its line. The queue's bounds are
-asked for when a request joins: who waits is never thrown out because of another.
+A request that comes back from a failed try waits ahead of all that were not tried yet. The queue's
+bounds are asked for when a request joins: who waits is never thrown out because of another.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 
 from balancer.core.events import RequestId
@@ -13,22 +12,17 @@ from balancer.core.pool import Member, Pool
 
 _PRIORITIES = 3
 
-Line = tuple[OrderedDict[RequestId, Request], ...]
-
-
-def _line() -> Line:
-    return tuple(OrderedDict() for _ in range(_PRIORITIES))
+Line = tuple[dict[RequestId, Request], ...]
+"""By urgency; within it the first come first, as a dict keeps them."""
 
 
 class Queue:
-    """The requests that wait. Each is in one line, the most urgent of a line first."""
+    """The requests that wait. Each is in one line."""
 
     def __init__(self) -> None:
         self._lines: dict[str | None, Line] = {}
-        self._place: dict[RequestId, OrderedDict[RequestId, Request]] = {}
-        self._turns: dict[RequestId, int] = {}
-        """By which the lines can be joined: who went to the head has a turn below zero."""
-        self._joined = 0
+        self._place: dict[RequestId, dict[RequestId, Request]] = {}
+        """Everybody's part of a line. Its own order is that in which they joined the queue."""
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -38,40 +32,39 @@ class Queue:
         return request in self._place
 
     def __iter__(self) -> Iterator[Request]:
-        for priority in range(_PRIORITIES):
-            for line in self._lines.values():
-                yield from line[priority].values()
+        return (part[request] for request, part in self._place.items())
 
-    def add(self, request: Request, pool: Pool | None, *, at_head: bool) -> None:
+    def add(self, request: Request, pool: Pool | None) -> None:
         """Wait for the pool's next free worker, or with None for somebody to come back."""
         name = pool.name if pool is not None else None
-        line = self._lines.setdefault(name, _line())[request.priority]
-        line[request.id] = request
-        if at_head:
-            line.move_to_end(request.id, last=False)
-        self._place[request.id] = line
-        self._joined += 1
-        self._turns[request.id] = -self._joined if at_head else self._joined
+        if name not in self._lines:
+            self._lines[name] = tuple({} for _ in range(2 * _PRIORITIES))
+        part = self._lines[name][_urgency(request)]
+        part[request.id] = request
+        self._place[request.id] = part
         self.size_bytes += request.size_bytes
 
     def remove(self, request: Request) -> None:
         del self._place.pop(request.id)[request.id]
-        del self._turns[request.id]
         self.size_bytes -= request.size_bytes
 
     def first_for(self, member: Member) -> Request | None:
         """The request that this worker should take next, or None; it stays in the queue."""
-        for line in self._lines.get(member.pool.name, ()):
-            for request in line.values():
+        for part in self._lines.get(member.pool.name, ()):
+            for request in part.values():
                 if member.slot not in request.excluded:
                     return request
         return None
 
     def take_all(self) -> list[Request]:
         """Empty the queue; the requests come in order, to be placed anew in that order."""
-        requests = sorted(self, key=lambda request: (request.priority, self._turns[request.id]))
+        requests = sorted(self, key=_urgency)
         self._lines.clear()
         self._place.clear()
-        self._turns.clear()
         self.size_bytes = 0
         return requests
+
+
+def _urgency(request: Request) -> int:
+    """The lower the sooner: by priority, and the ones that were tried already first."""
+    return 2 * request.priority + (request.attempts == 0)

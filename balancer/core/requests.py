@@ -1,7 +1,7 @@
 """All open requests: each is placed, tried, moved on after a failed try, and ended exactly once.
 
-Failover is no special path: a failed try puts its request back at the head of the queue, and
-``choose`` decides anew.
+Failover is no special path: a failed try puts its request back into the queue, ahead of all that
+were not tried yet, and ``choose`` decides anew.
 """
 
 from balancer.core.deadlines import Deadlines
@@ -85,7 +85,7 @@ class Requests:
         self._open[request.id] = request
         self._clients.setdefault(request.client, {})[request.id] = request
         request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
-        self._place(request, now, is_new=True)
+        self._place(request, now, is_joining=True)
 
     def _objection(self, event: RequestArrived, is_draining: bool) -> Reason | None:
         if event.size_bytes > self._limits.max_body_bytes:
@@ -112,17 +112,15 @@ class Requests:
             self.queue.remove(request)
             self._forward(request, member, now)
 
-    def _place(
-        self, request: Request, now: float, *, is_new: bool = False, at_head: bool = False
-    ) -> None:
+    def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
         match choose(request, self._pools):
             case Try(member):
                 self._forward(request, member, now)
-            case Wait() if (is_new or at_head) and not self._has_room_for(request):
+            case Wait() if is_joining and not self._has_room_for(request):
                 self.refuse(request, Reason.QUEUE_FULL, now)
             case Wait() as wait:
-                self.queue.add(request, wait.pool, at_head=at_head)
+                self.queue.add(request, wait.pool)
                 self._watch_wait(request, wait, now)
             case GiveUp():
                 self.give_up(request, now)
@@ -194,7 +192,7 @@ class Requests:
         elif why in STRIKES and not self._budget.spend(now, len(self._pools)):
             self.refuse(request, Reason.RETRY_BUDGET, now)
         else:
-            self._place(request, now, at_head=True)
+            self._place(request, now, is_joining=True)
 
     def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, took_s: float) -> None:
         request.note_failed_try(worker, why, took_s)

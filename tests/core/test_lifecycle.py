@@ -51,15 +51,6 @@ def test_an_illegal_move_crashes() -> None:
         over.move(Signal.ANSWERED)
 
 
-def test_a_request_is_open_until_it_ends() -> None:
-    one = new_request()
-    assert one.is_open
-    one.forwarded_to(WorkerId("a", 1))
-    assert one.is_open
-    one.move(Signal.ANSWERED)
-    assert not one.is_open
-
-
 @pytest.mark.parametrize(
     ("why", "strikes", "may_have_run", "excluded", "is_final"),
     [

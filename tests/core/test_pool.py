@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from balancer.core.events import Event, WorkerId
-from balancer.core.pool import LINK, Member, Pool, Pools, Signal, State
+from balancer.core.events import Event, SlotAdded, WorkerId
+from balancer.core.pool import LINK, Member, Pools, Signal, State
 from tests.core.story import (
     Story,
     answer,
@@ -120,8 +120,7 @@ def test_adding_a_slot_twice_keeps_the_worker_in_it() -> None:
 
 
 def test_pools_have_their_place_in_the_sweep() -> None:
-    assert [(pool.name, pool.rank) for pool in Pools(iter(["x", "y"]))] == [("x", 0), ("y", 1)]
-    assert Pool("x", 3).rank == 3
+    assert [pool.name for pool in Pools(iter(["y", "x"]))] == ["y", "x"]
 
 
 def test_the_pools_tell_who_does_what() -> None:
@@ -289,3 +288,21 @@ def test_a_worker_whose_client_left_is_killed_when_it_hangs() -> None:
     story.at(1000.0, request(1))
     assert story.at(1001.0, leaves()) == ["1 forgotten"]
     assert story.at(1012.0) == ["kill a for 1"]
+
+
+def test_a_worker_that_is_about_to_be_killed_gets_nothing_new_even_if_it_replies() -> None:
+    story = overdue_story("a", "b")
+    story.at(1001.5, answer("b"))
+    assert story.at(1004.0, request(2), request(3)) == ["2 -> b (attempt 1)", "kill a for 1"]
+    assert story.at(1004.1, answer("a")) == []
+    assert story.at(1004.2, answer("b")) == ["2 <- 200 from b", "3 -> b (attempt 1)"]
+    assert story.at(1004.3, dies("a"), *comes_up("a#2"), request(4)) == ["4 -> a#2 (attempt 1)"]
+
+
+def test_a_worker_that_is_not_ours_is_never_killed_and_its_late_reply_frees_it() -> None:
+    story = Story(try_timeout_s=1.0, hang_kill_after_s=3.0, pools={"static": ""})
+    story.at(1000.0, SlotAdded("a", "static", is_ours=False), *comes_up("a"))
+    story.at(1000.0, request(1))
+    story.at(1001.0)
+    assert story.at(1100.0) == []
+    assert story.at(1100.1, answer("a"), request(2))[-1] == "2 -> a (attempt 1)"

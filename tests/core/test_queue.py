@@ -66,7 +66,7 @@ def test_those_who_waited_for_a_pool_that_died_keep_their_place_among_the_others
     ]
     assert story.at(1000.2, request(4), dies("a")) == []
     order = [story.at(1000.3 + tenth / 10, answer("b"))[-1] for tenth in range(3)]
-    assert order == ["3 -> b (attempt 2)", "2 -> b (attempt 2)", "4 -> b (attempt 1)"]
+    assert order == ["2 -> b (attempt 2)", "3 -> b (attempt 2)", "4 -> b (attempt 1)"]
 
 
 # --- bounds ------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_a_worker_that_declines_all_it_gets_does_not_fill_the_queue_without_end(
         "4 -> a (attempt 1)",
         "4 <- 503 queue_full after 1 attempt; a empty",
     ]
-    assert story.at(1000.4, answer("b"))[-1] == "3 -> b (attempt 2)"
+    assert story.at(1000.4, answer("b"))[-1] == "1 -> b (attempt 2)"
 
 
 def test_nor_does_it_fill_the_memory() -> None:
@@ -185,7 +185,7 @@ def test_a_change_of_the_pool_does_not_prolong_the_queue_timeout() -> None:
 def test_the_queue_knows_who_is_in_it() -> None:
     queue, one = Queue(), Request(request(1, size_bytes=7), 1030.0, 10.0)
     assert (len(queue), one.id in queue, queue.size_bytes) == (0, False, 0)
-    queue.add(one, None, at_head=False)
+    queue.add(one, None)
     assert (len(queue), one.id in queue, queue.size_bytes, list(queue)) == (1, True, 7, [one])
     queue.remove(one)
     assert (len(queue), one.id in queue, queue.size_bytes, list(queue)) == (0, False, 0, [])
@@ -195,6 +195,6 @@ def test_taking_all_gives_them_in_order_and_leaves_nothing() -> None:
     queue = Queue()
     waiting = [Request(request(n, priority=n % 3), 1030.0, 10.0) for n in range(6)]
     for one in waiting:
-        queue.add(one, None, at_head=False)
+        queue.add(one, None)
     assert [one.id for one in queue.take_all()] == [0, 3, 1, 4, 2, 5]
     assert (len(queue), queue.size_bytes, queue.take_all()) == (0, 0, [])

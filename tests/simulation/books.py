@@ -59,7 +59,6 @@ class Worker:
     state: State = State.CONNECTING
     attempt: Attempt | None = None
     idle_order: int = 0
-    is_killed: bool = False
 
 
 @dataclass(slots=True)

@@ -179,7 +179,6 @@ class Ledger:
     def _be_idle(self, worker: Worker) -> None:
         self._order += 1
         worker.state, worker.idle_order = State.IDLE, self._order
-        worker.is_killed = False  # it may just be too early to know; being lost will follow
 
     def _drop(self, worker: Worker) -> None:
         self.released, worker.attempt = worker.attempt, None
@@ -247,4 +246,4 @@ class Ledger:
     def _note_kill(self, now: float, action: ev.Kill) -> None:
         worker = self.find(action.worker)
         if worker is not None:
-            worker.is_killed = True
+            self._drop(worker)  # freed by a late reply, it would be killed with the next request

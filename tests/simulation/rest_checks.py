@@ -84,7 +84,7 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     for worker in ledger.workers.values():
         if worker.attempt is not None and worker.state is State.BUSY:
             dates.append(worker.attempt.times_out_at)
-        elif not worker.is_killed:
+        else:
             dates.append(kill_at(ledger, worker))
     soonest = min(dates, default=float("inf"))
     if ledger.event is None and soonest <= now - TINY_S:

@@ -132,7 +132,7 @@ _WHY = {
 
 def check_kill(ledger: Ledger, now: float, action: ev.Kill) -> None:
     worker = ledger.find(action.worker)
-    if worker is None or worker.is_killed:
+    if worker is None:
         raise Violation("P9 hang", f"{action} of a worker that is gone or killed already")
     attempt = worker.attempt
     if action.request != (attempt.request if attempt is not None else None):
