@@ -34,6 +34,10 @@ DIAL_PAUSE_MAX_S = 0.2
 
 Owner = TypeVar("Owner")
 
+# Where a signal handler, that of Ctrl-C say, raises while a socket is being opened or closed, the
+# context's I/O thread may be blocked for good, and with it whoever ends the context.
+_abandoned: list[zmq.Context[zmq.Socket[bytes]]] = []
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -103,6 +107,8 @@ class Connection(Generic[Owner]):
             raise ValueError("no address to connect to")
         self._addresses = list(addresses)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._is_spoiled = False
+        """A socket was opened or closed half-way."""
         self._ids = itertools.count(1)
         self._calls: dict[bytes, Call[Owner]] = {}
         self._unsent: dict[bytes, Call[Owner]] = {}
@@ -187,6 +193,8 @@ class Connection(Generic[Owner]):
             self._end(call, _lost(call, "The client was closed."))
         if self._dealer is not None:
             self._drop(self._dealer)
+        if self._is_spoiled:
+            self._abandon()
         self._context.term()
 
     # --- replies --------------------------------------------------------------------------------
@@ -244,10 +252,18 @@ class Connection(Generic[Owner]):
     # --- connecting -----------------------------------------------------------------------------
 
     def _dial(self, now: float) -> None:
+        if self._is_spoiled:
+            self._abandon()
         address = self._addresses[self._dials % len(self._addresses)]
         self._dials += 1
         self._dialed_at = now
-        self._dealer = Dealer(self._context, address)
+        self._is_spoiled = True
+        try:
+            self._dealer = Dealer(self._context, address)
+        except zmq.ZMQError:
+            self._is_spoiled = False
+            raise
+        self._is_spoiled = False
         self.generation += 1
 
     def _redial(self, now: float) -> None:
@@ -265,7 +281,14 @@ class Connection(Generic[Owner]):
     def _drop(self, dealer: Dealer) -> None:
         self._dealer = None
         self.generation += 1
+        self._is_spoiled = True
         dealer.close()
+        self._is_spoiled = False
+
+    def _abandon(self) -> None:
+        _abandoned.append(self._context)
+        self._context = zmq.Context()
+        self._is_spoiled = False
 
     def _lose(self, dealer: Dealer, now: float) -> None:
         for call in [call for call in self._calls.values() if call.is_handed_over]:

@@ -127,7 +127,7 @@ class Channel:
 def _parse(line: bytes | bytearray) -> Message | None:
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) and isinstance(message.get("op"), str) else None
 

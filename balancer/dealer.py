@@ -10,11 +10,17 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
-from balancer.monitor import Monitor, has_message
+from balancer.monitor import Monitor
 
 REPLY_BYTES_MAX = 65 * 1024 * 1024
 _NEVER_RECONNECT_MS = 3_600_000
 _MESSAGES_PER_TURN = 1000
+
+# Plain numbers, for the enumerations cost more than the calls that they are for.
+_CAN_READ = int(zmq.POLLIN)
+_CAN_READ_OR_SEND = int(zmq.POLLIN | zmq.POLLOUT)
+_LAST_FRAME = int(zmq.NOBLOCK)
+_OTHER_FRAME = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -73,16 +79,23 @@ class Dealer:
         """
         if self.is_broken:
             return True
-        wanted = zmq.POLLIN | zmq.POLLOUT if wants_to_send and self.is_ready else zmq.POLLIN
+        wanted = _CAN_READ_OR_SEND if wants_to_send and self.is_ready else _CAN_READ
+        return self._is(wanted)
+
+    def _is(self, wanted: int) -> bool:
         return bool(int(self._socket.getsockopt(zmq.EVENTS)) & wanted)
 
     def notice(self) -> None:
         """Read what became of the connection, into ``is_ready`` and ``is_broken``."""
+        if self._is_torn:
+            return
+        self._is_torn = True
         for event, _ in self._monitor.read():
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.is_ready = True
             else:
                 self._is_lost = True
+        self._is_torn = False
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """Hand a message over; False if there is no room for it and nothing was sent."""
@@ -90,7 +103,7 @@ class Dealer:
         self._is_torn = True
         for number, frame in enumerate(frames):
             try:
-                self._socket.send(frame, zmq.NOBLOCK | (zmq.SNDMORE if number < last else 0))
+                self._socket.send(frame, _OTHER_FRAME if number < last else _LAST_FRAME)
             except zmq.Again:
                 # Later than at the first frame it means that the connection ended in between.
                 self._is_torn = number > 0
@@ -101,10 +114,10 @@ class Dealer:
     def messages(self) -> Iterator[Sequence[bytes]]:
         """What has arrived, within reason; ``has_news`` tells of the rest."""
         for _ in range(_MESSAGES_PER_TURN):
-            if self._is_torn or not has_message(self._socket):
+            if self._is_torn or not self._is(_CAN_READ):
                 return
             self._is_torn = True
-            yield self._socket.recv_multipart(zmq.NOBLOCK)
+            yield self._socket.recv_multipart(_LAST_FRAME)
             self._is_torn = False
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ class Frontend:
         router.linger = 500
         router.backlog = 1024
         router.sndhwm = 2 * limits.client_limit
-        router.maxmsgsize = 2 * limits.max_body_bytes
+        router.maxmsgsize = wire.frame_bytes_max(limits.max_body_bytes)
         router.handshake_ivl = 2000
         router.heartbeat_ivl = 5000
         router.heartbeat_timeout = 15000

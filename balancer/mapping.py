@@ -98,8 +98,8 @@ class Plan(Generic[Payload]):
 
     def must_wait(self, now: float) -> bool:
         """Whether nothing can be done until an item ends or it is ``wakes_at``."""
-        is_paused = not self._is_complete and now < self._resumes_at
-        return not self.wants_item(now) and bool(self._under_way or self._to_send or is_paused)
+        can_go_on = self.wants_item(now) or self._can_send(now) or self._taken in self._answers
+        return not can_go_on and not self.is_done
 
     def wakes_at(self, now: float) -> float:
         return self._resumes_at if now < self._resumes_at else math.inf
@@ -115,12 +115,10 @@ class Plan(Generic[Payload]):
 
     def next_to_send(self, now: float) -> tuple[int, Payload] | None:
         """The item to send now and its number, for ``ended``; None if there is none."""
-        if not self._to_send or not self._has_room(now):
-            return None
-        item = self._items[self._to_send[0]]
-        if item.must_be_alone and self._under_way:
+        if not self._can_send(now):
             return None
         number = heappop(self._to_send)
+        item = self._items[number]
         self._sends += 1
         item.sent_at, item.sent_as = now, self._sends
         item.had_company = bool(self._under_way)
@@ -137,6 +135,11 @@ class Plan(Generic[Payload]):
         while self._taken in self._answers:
             self._taken += 1
             yield self._answers.pop(self._taken - 1)
+
+    def _can_send(self, now: float) -> bool:
+        if not self._to_send or not self._has_room(now):
+            return False
+        return not (self._under_way and self._items[self._to_send[0]].must_be_alone)
 
     def _has_room(self, now: float) -> bool:
         is_open = self._alone is None and now >= self._resumes_at

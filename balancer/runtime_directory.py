@@ -4,9 +4,13 @@ Everything lies in ``/tmp/failover-cluster-UID/NAME``: short, because the path o
 be no longer than 107 bytes, and the same for every shell of a user, so that commands find it.
 """
 
+import contextlib
 import fcntl
 import os
+import stat
 from pathlib import Path
+
+_OWNER = "pid"
 
 
 class NameTaken(Exception):
@@ -27,21 +31,32 @@ class RuntimeDirectory:
     def __init__(self, name: str) -> None:
         self.path = path_of(name)
         _make_private(self.path.parent)
-        _make_private(self.path)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            # The kernel drops the lock with its last owner: a dead launcher is never in the way.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(self._lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._lock)
-            raise NameTaken(
-                f"a cluster named '{name}' is running already (pid {owner}): stop it with "
-                f"'run_cluster.py stop --name {name}', or give this one another --name"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode())
-        self._sweep(keep="lock")
+        self._lock = self._take_lock(name)
+        self._sweep()
+        (self.path / _OWNER).write_text(f"{os.getpid()}\n")
+
+    def _take_lock(self, name: str) -> int:
+        """Lock the directory itself: there is no file to be lost when somebody cleans up /tmp, and
+        systemd-tmpfiles leaves a locked directory alone. The kernel drops the lock with its last
+        owner, so that a dead launcher is never in the way."""
+        while True:
+            try:
+                _make_private(self.path)
+                lock = os.open(self.path, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # its last owner has removed it just now
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                raise NameTaken(
+                    f"a cluster named '{name}' is running already (pid {_owner_of(self.path)}): "
+                    f"stop it with 'run_cluster.py stop --name {name}', or give this one another "
+                    "--name"
+                ) from None
+            if _is_at(lock, self.path):
+                return lock
+            os.close(lock)  # removed between our two steps: what we have locked is no name's
 
     def worker_endpoint(self, place: int, incarnation: int) -> str:
         """A fresh address for each incarnation: nothing sent to one can reach its successor."""
@@ -52,20 +67,34 @@ class RuntimeDirectory:
         Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._sweep(keep=None)
+        self._sweep()
         self.path.rmdir()
         os.close(self._lock)
 
-    def _sweep(self, keep: str | None) -> None:
+    def _sweep(self) -> None:
         for entry in self.path.iterdir():
-            if entry.name != keep:
-                entry.unlink(missing_ok=True)
+            entry.unlink(missing_ok=True)
+
+
+def _owner_of(path: Path) -> str:
+    try:
+        return (path / _OWNER).read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _make_private(path: Path) -> None:
     """PermissionError if somebody else made it first, as anybody can in /tmp."""
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     status = path.lstat()
-    if status.st_uid != os.getuid() or path.is_symlink():
-        raise PermissionError(f"{path} belongs to somebody else: remove it or ask its owner to")
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise PermissionError(f"{path} is not our own directory: remove it or ask its owner to")
     path.chmod(0o700)

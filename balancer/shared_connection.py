@@ -54,14 +54,12 @@ class SharedConnection:
         self._leader: Waiter | None = None
         self._followers: dict[Waiter, None] = {}
         self._poll = select.poll()
-        self._polled: tuple[int, ...] = ()
         self._polled_generation = 0
         self._sleeps_until: float | None = None
         """Set while the leader sleeps."""
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._poll.register(self._wake_reader, select.POLLIN)
 
     def submit(self, request: Request, waiter: Waiter) -> Call[Waiter]:
         """Send a request; then ``wait``, and ``forget`` it if its answer is not wanted any more.
@@ -185,11 +183,10 @@ class SharedConnection:
     def _follow_sockets(self) -> None:
         if self._polled_generation == self._connection.generation:
             return
-        for descriptor in self._polled:
-            self._poll.unregister(descriptor)
-        self._polled = self._connection.filenos()
-        for descriptor in self._polled:
-            self._poll.register(descriptor, select.POLLIN)
+        poll = select.poll()
+        for descriptor in (self._wake_reader, *self._connection.filenos()):
+            poll.register(descriptor, select.POLLIN)
+        self._poll = poll
         self._polled_generation = self._connection.generation
 
     def _close_pipe(self) -> None:

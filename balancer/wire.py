@@ -18,6 +18,8 @@ ENVELOPE_FRAMES_MAX = 7
 FRAMES_MAX = 1 + ENVELOPE_FRAMES_MAX + 1 + 2
 """Routing id, envelope, the empty frame, header and payload. Longer messages are not kept."""
 HEADER_BYTES_MAX = 4096
+FRAME_BYTES_MAX_LEAST = 2 * HEADER_BYTES_MAX
+"""However small max_body is, the handshake and the headers must fit through a socket."""
 PING = [msgpack.packb({"op": "ping"}), b""]
 PONG = [msgpack.packb("pong")]
 EMPTY_REPLY = [b""]
@@ -38,6 +40,11 @@ _ERRORS: dict[Reason, str] = {
     Reason.DRAINING: f"{_SERVICE_UNAVAILABLE} The cluster is draining.",
     Reason.DEADLINE: "Error 504: Deadline exceeded. The request's time was spent.",
 }
+
+
+def frame_bytes_max(max_body_bytes: int) -> int:
+    """The hard limit: who sends a larger frame loses its connection and gets no answer."""
+    return max(2 * max_body_bytes, FRAME_BYTES_MAX_LEAST)
 
 
 class WireError(ValueError):

@@ -20,8 +20,10 @@ class Console:
     Nothing is written before ``release``: a start that fails for one clear reason says only that.
     """
 
-    def __init__(self, log_format: str) -> None:
-        self._format = _as_json if log_format == "json" else _as_text
+    def __init__(self, log_format: str, descriptor: int | None = None) -> None:
+        """Writes to stderr, or to the ``descriptor``."""
+        self._format = as_json if log_format == "json" else _as_text
+        self._descriptor = _stderr() if descriptor is None else descriptor
         self._lines: deque[str] = deque()
         self._dropped = 0
         self._wake = threading.Condition()
@@ -66,7 +68,7 @@ class Console:
                 text = "".join(self._lines)
                 self._lines.clear()
             try:
-                _write_all(text.encode(errors="backslashreplace"))
+                _write_all(self._descriptor, text.encode(errors="backslashreplace"))
             except OSError:
                 return  # nobody can read it any more
 
@@ -74,8 +76,12 @@ class Console:
         return self._is_closing or (bool(self._lines) and not self._is_held)
 
 
-def _write_all(data: bytes) -> None:
-    descriptor = sys.stderr.fileno()
+def _stderr() -> int:
+    """Who starts us without one, as ``2>&-`` does, wants no log."""
+    return os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
 
@@ -86,7 +92,7 @@ def _as_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
     return "".join(f"{now} {source:<11} {escape(line)}\n" for line in lines)
 
 
-def _as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
+def as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
     now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
     record = {"time": now, "level": level, "source": source, "text": text, **fields}
     return json.dumps(record) + "\n"

@@ -49,7 +49,7 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
     socket = context.socket(zmq.REP)
     # The last reply must still leave when the process ends right after it.
     socket.setsockopt(zmq.LINGER, LINGER_MS)
-    socket.setsockopt(zmq.MAXMSGSIZE, 2 * max_body_bytes)
+    socket.setsockopt(zmq.MAXMSGSIZE, wire.frame_bytes_max(max_body_bytes))
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
     # A mode that is set after the bind comes too late for an ipc path: somebody may be in by then.
     umask = os.umask(0o177)

@@ -14,7 +14,7 @@ from balancer.control import Message
 from balancer.runtime_directory import NameTaken, RuntimeDirectory
 from workers.balancer_process import BalancerProcess
 from workers.commands import Commands
-from workers.console import Console
+from workers.console import Console, as_json, escape
 from workers.loop import Loop, Timer
 from workers.slot import Surroundings, WorkerSlot
 
@@ -33,17 +33,21 @@ def run(config: Config) -> int:
     try:
         directory = RuntimeDirectory(config.name)
     except (NameTaken, PermissionError) as error:
-        return _complain(str(error), BAD_CONFIGURATION)
+        return _complain(config, str(error), BAD_CONFIGURATION)
     supervisor = Supervisor(config, directory)
     exit_code = supervisor.run()
     directory.close()
     if supervisor.complaint:
-        return _complain(supervisor.complaint, exit_code)
+        return _complain(config, supervisor.complaint, exit_code)
     return exit_code
 
 
-def _complain(text: str, exit_code: int) -> int:
-    print(f"run_cluster.py: error: {text}", file=sys.stderr)
+def _complain(config: Config, text: str, exit_code: int) -> int:
+    """Say in one line, whatever the text holds, what made the cluster end."""
+    line = f"run_cluster.py: error: {escape(text)}\n"
+    if config.log_format == "json":
+        line = as_json("cluster", text, "error", {})
+    print(line, end="", file=sys.stderr)
     return exit_code
 
 

@@ -17,7 +17,7 @@ READY_AT = time.monotonic()
 
 
 def work(request: Any) -> dict[str, Any]:
-    """Take ``sleep_s``, then do what ``do`` says, only for its first ``tries`` if that is given.
+    """Take ``sleep_s``, then do what ``do`` says, only in its first ``tries`` if that is given.
 
     Each run is a line in the file ``record``, so that no run stays unseen, whatever becomes of it.
     """
@@ -62,6 +62,15 @@ def _hold_the_gil() -> None:
 
 def _start_a_process() -> None:
     subprocess.Popen(["sleep", "1000"])
+    _hold_the_gil()
+
+
+def _leave_a_daemon() -> None:
+    if os.fork() == 0:
+        os.setsid()  # out of everybody's reach, with a copy of each of our descriptors
+        time.sleep(3.0)
+        os._exit(0)
+    time.sleep(3.0)
 
 
 _DEEDS: dict[str, Callable[[], None]] = {
@@ -69,5 +78,6 @@ _DEEDS: dict[str, Callable[[], None]] = {
     "crash": _crash,
     "spin": _spin,
     "hold the gil": _hold_the_gil,
-    "start a process": _start_a_process,
+    "leave a daemon": _leave_a_daemon,
+    "start a process and hold the gil": _start_a_process,
 }

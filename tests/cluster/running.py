@@ -1,13 +1,15 @@
 """A real cluster for a test: started through run_cluster.py, watched from outside, stopped."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -75,11 +77,18 @@ class Cluster:
     """A running cluster of its own name on an address of its own; use it as a context manager."""
 
     def __init__(
-        self, *arguments: str, cwd: Path = PROJECT, env: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        cwd: Path = PROJECT,
+        env: dict[str, str] | None = None,
+        bind: str | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """``prefix`` is a command that runs the launcher's own, ``bind`` an address if not any."""
         self.name = f"test-{os.getpid()}-{next(_numbers)}"
-        self.address = free_address()
+        self.address = bind or free_address()
         self._arguments = arguments
+        self._prefix = prefix
         self._cwd = cwd
         self._env = {**os.environ, **(env or {})}
         self._log_lines: list[str] = []
@@ -103,8 +112,9 @@ class Cluster:
         os.set_blocking(read_end, False)
         self._log_pipe = read_end
         self._partial = b""
+        arguments = [*self._arguments, "--name", self.name, "--bind", self.address]
         self.launcher = subprocess.Popen(
-            run_cluster_command(*self._arguments, "--name", self.name, "--bind", self.address),
+            [*self._prefix, *run_cluster_command(*arguments)],
             cwd=self._cwd,
             env=self._env,
             stdin=subprocess.DEVNULL,
@@ -136,6 +146,11 @@ class Cluster:
         except (BlockingIOError, OSError):
             pass
         return "\n".join(self._log_lines)
+
+    def unread_log_bytes(self) -> int:
+        """How much of its log lies in the pipe; what a pipe can hold is 64 KiB."""
+        size = fcntl.ioctl(self._log_pipe, termios.FIONREAD, bytes(4))
+        return int.from_bytes(size, sys.byteorder)
 
     def wait_for_log(self, text: str, timeout_s: float = 10.0) -> str:
         """Wait for a line that holds the text, and return the line."""

@@ -144,3 +144,19 @@ def test_the_balancer_is_back_as_often_as_it_dies(cluster: Cluster) -> None:
             assert client.call({})["pid"] in before.values()
     cluster.wait_for_workers(4)
     assert pids(cluster) == before
+
+
+def test_a_frozen_balancer_is_replaced_and_calls_in_flight_are_answered(cluster: Cluster) -> None:
+    cluster.wait_for_workers(4)
+    before = pids(cluster)
+    with ThreadPoolExecutor() as pool, Client(cluster.address, timeout=20.0) as client:
+        in_flight = pool.submit(client.call, {"sleep_s": 0.3})
+        cluster.wait_for_holder()
+        os.kill(cluster.look()["cluster"]["balancer_pid"], signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        assert in_flight.result(20)["pid"] in before.values()
+    took_s = time.monotonic() - frozen_at
+    print(f"answered {took_s:.2f} s after the balancer froze")
+    assert took_s < 10.0
+    cluster.wait_for_workers(4)
+    assert pids(cluster) == before

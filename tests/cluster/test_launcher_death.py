@@ -1,6 +1,7 @@
 """The launcher is killed, and cannot do anything about it: nothing that it started survives it."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def cluster() -> Iterator[Cluster]:
     with Cluster("tests.cluster.jobs:work", "-w", "4") as cluster:
         cluster.wait_for_workers(4)
         yield cluster
+    shutil.rmtree(path_of(cluster.name), ignore_errors=True)
 
 
 def kill_launcher(cluster: Cluster) -> set[int]:
@@ -47,21 +49,25 @@ def assert_all_end(family: set[int]) -> None:
     assert took_s < 4.0  # 20 ms where it is quiet
 
 
-def hold_all_ways(cluster: Cluster, client: Asker, record: Record) -> int:
-    """Have one worker spin in C, one freeze, and one start a process of its own; its pid."""
-    client.send({"do": "hold the gil", "record": record.path})
-    client.send({"sleep_s": 5.0, "record": record.path})
-    record.wait_for_runs(2)
-    os.kill(record.runs()[1]["pid"], signal.SIGSTOP)
-    parent = client.ask({"do": "start a process"}).body["pid"]
-    return (processes_of_session_tree(parent) - {parent}).pop()
+def hold_all_ways(client: Asker, record: Record) -> int:
+    """Have a worker that hangs, one that is frozen, and one that hangs after it has started a
+    process of its own; the pid of that."""
+    for deed in ("hold the gil", "spin", "start a process and hold the gil"):
+        client.send({"do": deed, "record": record.path, "name": deed})
+    (parent,) = wait_until(lambda: record.runs("start a process and hold the gil"))
+    (frozen,) = wait_until(lambda: record.runs("spin"))
+    os.kill(frozen["pid"], signal.SIGSTOP)
+    wait_until(lambda: record.runs("hold the gil"))
+    (child,) = wait_until(lambda: processes_of_session_tree(parent["pid"]) - {parent["pid"]})
+    return child
 
 
 def test_no_process_outlives_the_launcher_whatever_it_is_doing(
     cluster: Cluster, record: Record
 ) -> None:
     with asker(cluster.address) as client:
-        grandchild = hold_all_ways(cluster, client, record)
+        grandchild = hold_all_ways(client, record)
+        os.kill(cluster.look()["cluster"]["balancer_pid"], signal.SIGSTOP)
         family = kill_launcher(cluster)
         assert grandchild in family
         assert len(family) >= 6  # the balancer, four workers, and what one of them started

@@ -35,7 +35,8 @@ def test_requests_wait_for_workers_that_come_back() -> None:
 @pytest.fixture(scope="module")
 def deserted() -> Iterator[Cluster]:
     """No worker of it is alive, and none is to be started again."""
-    with Cluster("tests.cluster.jobs:work", "-w", "2", "--no-restart") as cluster:
+    arguments = ("-w", "2", "--no-restart", "--revive-grace", "20s")
+    with Cluster("tests.cluster.jobs:work", *arguments) as cluster:
         cluster.wait_for_workers(2)
         kill_all(cluster)
         wait_until(lambda: all(w["pid"] is None for w in cluster.look()["workers"]))
@@ -81,28 +82,21 @@ def answer(request):
 """
 
 
-def test_a_pool_that_cannot_start_any_more_ends_the_cluster(tmp_path: Path) -> None:
+def test_a_broken_slot_is_given_up_and_the_last_one_of_a_pool_ends_the_cluster(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE)
-    arguments = ("workers.demo:echo", "fragile:answer", "-w", "2")
-    with Cluster(*arguments, cwd=tmp_path) as cluster:
+    with Cluster("fragile:answer", "workers.demo:echo", "-w", "2", cwd=tmp_path) as cluster:
         cluster.wait_for_workers(4)
         (tmp_path / "broken").touch()
-        for name in ("answer-1", "answer-2"):
-            cluster.kill(name)
+        cluster.kill("answer-1")
+        wait_until(lambda: cluster.worker("answer-1")["state"] == "failed", 20)
+        with asker(cluster.address) as client:
+            assert client.ask("hello").worker == "answer-2"
+        cluster.kill("answer-2")
         began_at = time.monotonic()
         assert cluster.launcher.wait(30) == 1
         print(f"ended after {time.monotonic() - began_at:.1f} s")
         log = cluster.log()
     assert log.count("this machine has lost its model") <= 3  # not for each of ten starts
     assert "every worker of pool 'answer' failed" in log
-
-
-def test_one_broken_slot_is_given_up_and_the_others_serve_on(tmp_path: Path) -> None:
-    (tmp_path / "fragile.py").write_text(FRAGILE)
-    with Cluster("fragile:answer", "-w", "2", cwd=tmp_path) as cluster:
-        cluster.wait_for_workers(2)
-        (tmp_path / "broken").touch()
-        cluster.kill("answer-1")
-        wait_until(lambda: cluster.worker("answer-1")["state"] == "failed", 20)
-        with asker(cluster.address) as client:
-            assert client.ask("hello").worker == "answer-2"

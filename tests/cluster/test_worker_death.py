@@ -1,7 +1,9 @@
 """A worker is killed while it holds a request: the next one answers, and the slot comes back."""
 
+import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.asking import Asker, Record, asker
-from tests.cluster.running import Cluster, wait_until
+from tests.cluster.running import Cluster, processes_of_session_tree, wait_until
 
 WORK_S = 0.5
 SLOTS = [f"work-{number}" for number in range(1, 5)]
@@ -90,6 +92,21 @@ def test_a_request_whose_holders_are_killed_one_after_another_is_answered_by_the
     assert reply.tried == [(holder, "died") for holder in holders]
     assert reply.worker not in holders
     assert [run["attempt"] for run in record.runs()] == [1, 2, 3]
+
+
+def test_a_child_that_keeps_the_dead_workers_connection_open_delays_nothing(
+    cluster: Cluster, client: Asker, record: Record
+) -> None:
+    number = client.send({"do": "leave a daemon", "tries": 1, "record": record.path})
+    record.wait_for_runs(1)
+    pid = record.runs()[0]["pid"]
+    wait_until(lambda: len(processes_of_session_tree(pid)) == 2)
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    reply = client.reply(number)
+    print(f"answered {(reply.at - killed_at) * 1000:.0f} ms after the worker was killed")
+    assert (reply.status, [why for _, why in reply.tried]) == (200, ["died"])
+    assert reply.at - killed_at < 1.0  # 60 ms where it is quiet
 
 
 def test_the_log_tells_what_died_of_what_and_where_its_request_went(
