@@ -7,7 +7,10 @@ python run_cluster.py --help                 everything else
 
 import sys
 
-from balancer.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        from balancer.cli import main
+
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before there was anything to stop
+        sys.exit(130)

@@ -10,8 +10,9 @@ from typing import Any
 import zmq
 
 from balancer.async_mapping import AsyncCall, AsyncMap
+from balancer.calls import Request
 from balancer.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
-from balancer.connection import Connection, Request
+from balancer.connection import Connection
 from balancer.errors import error_for
 from balancer.mapping import WINDOW, Plan
 from balancer.wire import Reply

@@ -8,7 +8,7 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
-from balancer.connection import Call, Request
+from balancer.calls import Call, Request
 from balancer.errors import error_for
 from balancer.mapping import Plan
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from balancer.connection import Call, Request
+from balancer.calls import Call, Request
 from balancer.errors import error_for
 from balancer.mapping import WINDOW, Plan
 from balancer.shared_connection import SharedConnection, Waiter

@@ -10,91 +10,23 @@ import math
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Any, Generic, TypeVar
+from typing import Generic
 
 import zmq
 
-from balancer import wire
+from balancer.calls import Call, Owner, Request, lost, timed_out, unreachable
 from balancer.dealer import Dealer
 from balancer.wire import Reply
 
-GRACE_S = 0.05
-"""How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
 DIAL_TIMEOUT_S = 2.5
 """A connection that is not up by then is given up, whatever its monitor says."""
-LOSSES_MAX = 3
-LARGE_BYTES = 16 * 1024 * 1024
-LARGE_LOSSES_MAX = 2
-"""A balancer drops the connection of a message beyond its hard limit: so large a call is stopped
-one loss earlier, or it would take everything else that is in flight down with it."""
 DIAL_PAUSE_MIN_S = 0.02
 DIAL_PAUSE_MAX_S = 0.2
-
-Owner = TypeVar("Owner")
 
 # Where a signal handler, that of Ctrl-C say, raises while a socket is being opened or closed, the
 # context's I/O thread may be blocked for good, and with it whoever ends the context.
 _abandoned: list[zmq.Context[zmq.Socket[bytes]]] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that can be sent more than once: the payload stays packed, the time runs."""
-
-    payload: bytes
-    timeout_s: float
-    once: bool = False
-    route: str | None = None
-    key: str | None = None
-
-    @classmethod
-    def pack(
-        cls, payload: Any, *, timeout_s: float, once: bool, route: str | None, key: str | None
-    ) -> "Request":
-        """TypeError, ValueError or OverflowError if msgpack cannot carry the payload."""
-        if not 0 < timeout_s < math.inf:
-            raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
-        return cls(wire.encode_request(payload)[1], timeout_s, once, route, key)
-
-
-@dataclass(slots=True, eq=False)
-class Call(Generic[Owner]):
-    """One request on its way; it has ended when ``answer`` is set."""
-
-    id: bytes
-    request: Request
-    deadline: float
-    owner: Owner
-    answer: bytes | Reply | None = None
-    is_handed_over: bool = False
-    """To the socket of today."""
-    may_have_run: bool = False
-    """It was handed to some socket."""
-    losses: int = 0
-    """Connections that ended while it was in flight over them."""
-
-    def frames(self, now: float) -> list[bytes]:
-        request = self.request
-        header = wire.encode_header(
-            timeout_ms=max(1, int((self.deadline - now) * 1000)),
-            once=request.once or None,
-            route=request.route,
-            key=request.key,
-        )
-        return [self.id, b"", header, request.payload]
-
-    def reply(self) -> Reply:
-        """The answer, read only now: decoding takes the time of whoever wants it."""
-        if isinstance(self.answer, Reply):
-            return self.answer
-        assert self.answer is not None
-        try:
-            return wire.decode_reply(self.answer)
-        except wire.WireError as error:
-            text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
-            return Reply(502, error=text, reason="garbled", may_have_run=True)
 
 
 class Connection(Generic[Owner]):
@@ -166,7 +98,7 @@ class Connection(Generic[Owner]):
             # the dates of the last thirty seconds' calls.
             self._ends = [end for end in self._ends if end[1] in self._calls]
             heapify(self._ends)
-        heappush(self._ends, (call.deadline + GRACE_S, id))
+        heappush(self._ends, (call.ends_at, id))
         return call
 
     def forget(self, call: Call[Owner]) -> None:
@@ -190,7 +122,7 @@ class Connection(Generic[Owner]):
         """Let go of the sockets; the calls that are still open end here."""
         self.is_closed = True
         for call in list(self._calls.values()):
-            self._end(call, _lost(call, "The client was closed."))
+            self._end(call, lost(call, "The client was closed."))
         if self._dealer is not None:
             self._drop(self._dealer)
         if self._is_spoiled:
@@ -227,12 +159,8 @@ class Connection(Generic[Owner]):
 
     def _expired(self, call: Call[Owner]) -> Reply:
         if self._dealer is not None and self._dealer.is_ready:
-            text = f"Error 504: Deadline exceeded. No answer within {call.request.timeout_s:g} s."
-            return Reply(504, error=text, reason="deadline", may_have_run=call.may_have_run)
-        nobody = f"No balancer answers at {' or '.join(self._addresses)}."
-        if call.may_have_run:
-            return _lost(call, f"The connection was lost. {nobody}")
-        return Reply(503, error=f"Error 503: Service Unavailable. {nobody}", reason="unreachable")
+            return timed_out(call)
+        return unreachable(call, self._addresses)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -294,21 +222,8 @@ class Connection(Generic[Owner]):
         for call in [call for call in self._calls.values() if call.is_handed_over]:
             call.is_handed_over = False
             call.losses += 1
-            if call.request.once or call.losses >= _losses_max(call.request):
-                self._end(call, _lost(call, "The connection to the balancer was lost."))
+            if call.request.once or call.losses >= call.request.losses_max:
+                self._end(call, lost(call, "The connection to the balancer was lost."))
         self._unsent = dict(self._calls)
         self._plan_dial(now)
         self._drop(dealer)
-
-
-def _losses_max(request: Request) -> int:
-    return LARGE_LOSSES_MAX if len(request.payload) > LARGE_BYTES else LOSSES_MAX
-
-
-def _lost(call: Call[Owner], text: str) -> Reply:
-    return Reply(
-        503,
-        error=f"Error 503: Service Unavailable. {text}",
-        reason="connection_lost",
-        may_have_run=call.may_have_run,
-    )

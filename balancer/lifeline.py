@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 
+CLONE_FILES = 0x400
 PR_SET_PDEATHSIG = 1
 F_SETSIG = 10
 
@@ -60,6 +61,19 @@ def _die() -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def own_descriptors() -> None:
+    """Give the calling thread a table of descriptors of its own; Linux only.
+
+    For a second thread of the launcher, before the first process is started. With a shared table
+    the sockets would be closed by whichever thread dies last, perhaps after the kernel has sent
+    the parent-death signals: workers killed by those take nobody of their group along.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).unshare(CLONE_FILES)
 
 
 def kill_group_on_hangup(fd: int) -> None:

@@ -9,6 +9,8 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
+from balancer.lifeline import own_descriptors
+
 LINES_MAX = 10_000
 LINE_CHARACTERS_MAX = 8192
 
@@ -29,8 +31,10 @@ class Console:
         self._wake = threading.Condition()
         self._is_held = True
         self._is_closing = False
-        self._thread = threading.Thread(target=self._write_lines, name="console", daemon=True)
+        self._has_started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
+        self._has_started.wait()
 
     def write(self, source: str, text: str, level: str = "info", **fields: Any) -> None:
         """Log one line, or several if the text has several."""
@@ -58,6 +62,11 @@ class Console:
             self._is_closing = True
             self._wake.notify()
         self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        own_descriptors()
+        self._has_started.set()
+        self._write_lines()
 
     def _write_lines(self) -> None:
         while True:

@@ -1,0 +1,110 @@
+"""A client's requests on their way, and the replies to those that no balancer answers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from balancer import wire
+from balancer.wire import Reply
+
+GRACE_S = 0.05
+"""How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
+LOSSES_MAX = 3
+LARGE_BYTES = 16 * 1024 * 1024
+LARGE_LOSSES_MAX = 2
+"""A balancer drops the connection of a message beyond its hard limit: so large a call is stopped
+one loss earlier, or it would take everything else that is in flight down with it."""
+
+Owner = TypeVar("Owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that can be sent more than once: the payload stays packed, the time runs."""
+
+    payload: bytes
+    timeout_s: float
+    once: bool = False
+    route: str | None = None
+    key: str | None = None
+
+    @classmethod
+    def pack(
+        cls, payload: Any, *, timeout_s: float, once: bool, route: str | None, key: str | None
+    ) -> "Request":
+        """TypeError, ValueError or OverflowError if msgpack cannot carry the payload."""
+        if not 0 < timeout_s < math.inf:
+            raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
+        return cls(wire.encode_request(payload)[1], timeout_s, once, route, key)
+
+    @property
+    def losses_max(self) -> int:
+        return LARGE_LOSSES_MAX if len(self.payload) > LARGE_BYTES else LOSSES_MAX
+
+
+@dataclass(slots=True, eq=False)
+class Call(Generic[Owner]):
+    """One request on its way; it has ended when ``answer`` is set."""
+
+    id: bytes
+    request: Request
+    deadline: float
+    owner: Owner
+    answer: bytes | Reply | None = None
+    is_handed_over: bool = False
+    """To the socket of today."""
+    may_have_run: bool = False
+    """It was handed to some socket."""
+    losses: int = 0
+    """Connections that ended while it was in flight over them."""
+
+    @property
+    def ends_at(self) -> float:
+        return self.deadline + GRACE_S
+
+    def frames(self, now: float) -> list[bytes]:
+        request = self.request
+        header = wire.encode_header(
+            timeout_ms=max(1, int((self.deadline - now) * 1000)),
+            once=request.once or None,
+            route=request.route,
+            key=request.key,
+        )
+        return [self.id, b"", header, request.payload]
+
+    def reply(self) -> Reply:
+        """The answer, read only now: decoding takes the time of whoever wants it."""
+        if isinstance(self.answer, Reply):
+            return self.answer
+        assert self.answer is not None
+        try:
+            return wire.decode_reply(self.answer)
+        except wire.WireError as error:
+            text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
+            return Reply(502, error=text, reason="garbled", may_have_run=True)
+
+
+# --- replies that no balancer sent ---------------------------------------------------------------
+
+
+def timed_out(call: Call[Any]) -> Reply:
+    text = f"Error 504: Deadline exceeded. No answer within {call.request.timeout_s:g} s."
+    return Reply(504, error=text, reason="deadline", may_have_run=call.may_have_run)
+
+
+def unreachable(call: Call[Any], addresses: Sequence[str]) -> Reply:
+    """The time is over, and there is no connection."""
+    nobody = f"No balancer answers at {' or '.join(addresses)}."
+    if call.may_have_run:
+        return lost(call, f"The connection was lost. {nobody}")
+    return Reply(503, error=f"Error 503: Service Unavailable. {nobody}", reason="unreachable")
+
+
+def lost(call: Call[Any], text: str) -> Reply:
+    return Reply(
+        503,
+        error=f"Error 503: Service Unavailable. {text}",
+        reason="connection_lost",
+        may_have_run=call.may_have_run,
+    )
