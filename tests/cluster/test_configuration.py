@@ -144,6 +144,7 @@ def test_an_error_at_import_is_one_traceback_of_user_code_and_exit_code_1(
     assert text.count("Traceback (most recent call last)") == 1
     assert text.count("broken.py") == text.count('broken.py", line') == 2
     assert "importlib" not in text
+    assert "exited with code" not in text, "its traceback has told already"
     assert 'run_cluster.py", line' not in text
     assert lines[-1] == (
         "run_cluster.py: error: no worker of pool 'handle' could start: OSError: no model file"

@@ -50,6 +50,10 @@ SLACK_S = 0.3
 """How late a thread may get the processor on a busy machine."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """What a signal handler of the tests raises."""
+
+
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(16) as executor:
@@ -285,6 +289,59 @@ def test_a_balancer_that_hangs_up_again_and_again_is_asked_three_times() -> None
     assert (reply.status, reply.reason, len(up.asked)) == (503, "connection_lost", 0)
 
 
+FROZEN = """
+import os, sys
+from tests.shell.fake_balancer import FakeBalancer
+print(FakeBalancer().address, flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+def test_a_balancer_that_freezes_is_left_for_the_next_address() -> None:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", FROZEN],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+        balancing() as up,
+    ):
+        assert process.stdout
+        try:
+            with Client([process.stdout.readline().strip(), up.address]) as client:
+                assert client.call(1) == 1
+                process.send_signal(signal.SIGSTOP)
+                started = monotonic()
+                assert client.call(2, timeout=PATIENCE_S) == 2
+                assert monotonic() - started < 6
+        finally:
+            process.kill()
+    assert [asked.payload for asked in up.asked] == [2]
+
+
+def test_what_nobody_waits_for_any_more_is_not_sent_again() -> None:
+    def interrupt(signal_number: int, frame: object) -> None:
+        raise Interrupted
+
+    with balancing(silence) as first, Client(first.address) as client:
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            for asks in (client.call, lambda item: list(client.map([item, item]))):
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                with pytest.raises(Interrupted):
+                    asks("dropped")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        first.wait_for(3)
+        first.stop()
+        with balancing(port=first.port) as second:
+            assert client.call("after") == "after"
+            assert [asked.payload for asked in second.asked] == ["after"]
+
+
 # --- threads ------------------------------------------------------------------------------------
 
 
@@ -329,10 +386,6 @@ def test_the_leader_that_leaves_appoints_another(pool: ThreadPoolExecutor) -> No
         assert [call.result(PATIENCE_S) for call in calls] == [0.1, 0.3, 0.2, 0.4]
 
 
-class Interrupted(Exception):
-    pass
-
-
 def test_an_interrupted_call_leaves_the_client_and_the_followers_at_work(
     pool: ThreadPoolExecutor,
 ) -> None:
@@ -360,6 +413,8 @@ def test_an_interrupted_call_leaves_the_client_and_the_followers_at_work(
         assert client.call("after") == "after"
 
 
+# A socket whose opening was interrupted is left to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupts_at_any_moment_never_mix_up_answers() -> None:
     def interrupt(signal_number: int, frame: object) -> None:
         raise Interrupted

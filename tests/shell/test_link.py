@@ -1,0 +1,330 @@
+"""One REQ to one worker: its handshake, its replies, and every way to lose it."""
+
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import msgpack
+import pytest
+import zmq
+
+from balancer import wire
+from balancer.core.events import (
+    Event,
+    Outcome,
+    ReplyArrived,
+    WorkerConnected,
+    WorkerId,
+    WorkerLost,
+    WorkerReady,
+    WorkerReply,
+)
+from balancer.link import Link
+from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
+
+WORKER = WorkerId("w-1", 1)
+MAX_BODY_BYTES = 1000
+TASK = [msgpack.packb({"id": "r1"}), msgpack.packb("do it")]
+ANSWER = msgpack.packb("done")
+Dial = Callable[..., Link]
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Opens links, and closes them in the end."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    links = []
+
+    def dial(address: str, *, is_ours: bool = False, must_ping: bool = False) -> Link:
+        link = Link(
+            context,
+            WORKER,
+            address,
+            is_ours=is_ours,
+            must_ping=must_ping,
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        links.append(link)
+        return link
+
+    yield dial
+    for link in links:
+        link.close()
+    context.term()
+
+
+@pytest.fixture
+def worker() -> Iterator[Peer]:
+    with peer() as worker:
+        yield worker
+
+
+def read_until(link: Link, kind: type[Event], timeout_s: float = PATIENCE_S) -> list[Event]:
+    """What the link tells, up to the first event of that kind."""
+    events = list(link.read())
+    deadline = time.monotonic() + timeout_s
+    while not any(isinstance(event, kind) for event in events):
+        left_s = deadline - time.monotonic()
+        assert left_s > 0, f"no {kind.__name__} within {timeout_s} s, but {events}"
+        select.select(link.filenos(), [], [], left_s)
+        events += link.read()
+    return events
+
+
+def ready(link: Link) -> Link:
+    assert read_until(link, WorkerReady) == [WorkerConnected(WORKER), WorkerReady(WORKER)]
+    return link
+
+
+def lost(link: Link, timeout_s: float = PATIENCE_S) -> WorkerLost:
+    """The last thing that it tells."""
+    event = read_until(link, WorkerLost, timeout_s)[-1]
+    assert isinstance(event, WorkerLost)
+    return event
+
+
+# --- the start ------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_ready_with_the_handshake(dial: Dial, worker: Peer) -> None:
+    ready(dial(worker.address))
+    assert not worker.has_message(0.05)
+
+
+def test_a_worker_that_must_be_pinged_is_ready_when_it_has_answered(
+    dial: Dial, worker: Peer
+) -> None:
+    link = dial(worker.address, must_ping=True)
+    assert read_until(link, WorkerConnected) == [WorkerConnected(WORKER)]
+    assert worker.receive() == wire.PING
+    assert list(link.read()) == []
+    worker.reply(b"whatever")
+    assert read_until(link, WorkerReady) == [WorkerReady(WORKER)]
+
+
+def test_a_ping_that_is_answered_with_nothing_is_no_sign_of_life(dial: Dial, worker: Peer) -> None:
+    link = dial(worker.address, must_ping=True)
+    read_until(link, WorkerConnected)
+    worker.receive()
+    worker.reply(b"")
+    assert lost(link) == WorkerLost(WORKER, "it answered the ping with nothing")
+
+
+def test_nobody_at_the_address_is_told_at_once(dial: Dial) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        link = dial(f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+        assert lost(link, 2.0) == WorkerLost(WORKER, "nobody listens at its address")
+
+
+def test_a_path_without_a_socket_is_told_at_once(dial: Dial) -> None:
+    link = dial("ipc:///tmp/there-is-no-such-socket")
+    assert lost(link, 2.0) == WorkerLost(WORKER, "nobody listens at its address")
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener
+
+
+def test_a_peer_that_is_frozen_from_the_start_is_given_up(
+    dial: Dial, listener: socket.socket
+) -> None:
+    """The kernel accepts the connection, and nobody speaks."""
+    link = dial(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    started_at = time.monotonic()
+    lost(link, 5.0)
+    assert time.monotonic() - started_at < 4.0  # 1 s
+
+
+def test_a_server_of_another_kind_is_no_worker(dial: Dial, listener: socket.socket) -> None:
+    link = dial(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    lost(link)
+
+
+def test_a_socket_of_another_kind_is_no_worker(dial: Dial) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.PULL) as pull:
+        pull.bind("tcp://127.0.0.1:*")
+        lost(dial(pull.getsockopt_string(zmq.LAST_ENDPOINT)))
+
+
+# --- replies --------------------------------------------------------------------------------------
+
+
+def test_a_task_is_sent_and_its_reply_read(dial: Dial, worker: Peer) -> None:
+    link = ready(dial(worker.address))
+    for _ in range(3):
+        assert link.send(TASK)
+        assert worker.receive() == TASK
+        worker.reply(ANSWER)
+        assert read_until(link, ReplyArrived) == [
+            ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=ANSWER))
+        ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "reply"),
+    [
+        ([b""], WorkerReply(Outcome.EMPTY)),
+        ([b"\xc1"], WorkerReply(Outcome.GARBLED)),
+        ([b"a", b"b", b"c"], WorkerReply(Outcome.GARBLED)),
+        ([msgpack.packb(bytes(MAX_BODY_BYTES))], WorkerReply(Outcome.GARBLED)),
+        (wire.encode_error(500, "no"), WorkerReply(Outcome.ANSWER, 500, error="no")),
+    ],
+)
+def test_a_reply_is_what_its_frames_say(
+    dial: Dial, worker: Peer, frames: list[bytes], reply: WorkerReply
+) -> None:
+    link = ready(dial(worker.address))
+    link.send(TASK)
+    worker.receive()
+    worker.reply(*frames)
+    assert read_until(link, ReplyArrived) == [ReplyArrived(WORKER, reply)]
+    assert link.send(TASK), "it is free again"
+
+
+def test_only_our_own_workers_are_believed_to_send_msgpack(dial: Dial, worker: Peer) -> None:
+    link = ready(dial(worker.address, is_ours=True))
+    link.send(TASK)
+    worker.receive()
+    worker.reply(b"\xc1")
+    assert read_until(link, ReplyArrived) == [
+        ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=b"\xc1"))
+    ]
+
+
+def test_a_worker_that_owes_a_reply_gets_no_second_task(dial: Dial, worker: Peer) -> None:
+    link = ready(dial(worker.address))
+    assert link.send(TASK)
+    assert not link.send(TASK)
+    assert worker.receive() == TASK
+    assert not worker.has_message(0.05)
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_the_reply_is_told_before_the_death(dial: Dial) -> None:
+    worker = Peer()
+    link = ready(dial(worker.address))
+    link.send(TASK)
+    worker.receive()
+    worker.reply(ANSWER)
+    worker.close()
+    assert read_until(link, WorkerLost) == [
+        ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=ANSWER)),
+        WorkerLost(WORKER, "its connection closed"),
+    ]
+
+
+def test_the_last_reply_of_a_dead_worker_waits_for_its_reader(dial: Dial) -> None:
+    """The connection has been gone for 100 ms when somebody comes to read what it brought."""
+    for _ in range(3):
+        worker = Peer()
+        link = ready(dial(worker.address))
+        link.send(TASK)
+        worker.receive()
+        worker.reply(ANSWER)
+        worker.close()
+        died_at = time.monotonic()
+        select.select([link.filenos()[1]], [], [], PATIENCE_S)  # the monitor knows
+        while time.monotonic() < died_at + 0.1:
+            time.sleep(0.01)
+        reply, end = read_until(link, WorkerLost)
+        assert isinstance(reply, ReplyArrived)
+        assert end == WorkerLost(WORKER, "its connection closed")
+
+
+def test_a_task_for_a_dead_worker_is_undelivered_or_its_death_is_told(dial: Dial) -> None:
+    for _ in range(5):
+        worker = Peer()
+        link = ready(dial(worker.address))
+        worker.close(linger_ms=0)
+        link.send(TASK)
+        assert lost(link) == WorkerLost(WORKER, "its connection closed")
+        assert not link.send(TASK)
+
+
+def test_a_task_for_a_worker_that_is_known_to_be_dead_is_undelivered(dial: Dial) -> None:
+    worker = Peer()
+    link = ready(dial(worker.address))
+    worker.close(linger_ms=0)
+    select.select([link.filenos()[1]], [], [], PATIENCE_S)
+    assert not link.send(TASK)
+
+
+def test_what_was_sent_to_nobody_does_not_reach_who_comes_later(dial: Dial) -> None:
+    """libzmq keeps it, and would deliver it to whoever binds the address, if it tried again."""
+    worker = Peer()
+    worker.close()
+    link = dial(worker.address)
+    link.send(TASK)
+    lost(link)
+    with peer(worker.address) as successor:
+        assert not successor.has_message(0.5)
+
+
+def test_a_reply_above_the_hard_limit_ends_the_link(dial: Dial, worker: Peer) -> None:
+    link = ready(dial(worker.address))
+    link.send(TASK)
+    worker.receive()
+    worker.reply(msgpack.packb(bytes(wire.frame_bytes_max(MAX_BODY_BYTES))))
+    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_killed_process_is_lost_at_once(dial: Dial, is_busy: bool) -> None:
+    with peer_process() as worker:
+        link = ready(dial(worker.address))
+        if is_busy:
+            worker.signal(signal.SIGSTOP)
+            link.send(TASK)
+        killed_at = time.monotonic()
+        worker.signal(signal.SIGKILL)
+        lost(link)
+        assert time.monotonic() - killed_at < 0.5  # 2 ms
+
+
+def test_a_frozen_process_is_noticed_by_its_heart(dial: Dial) -> None:
+    with peer_process() as worker:
+        link = ready(dial(worker.address))
+        worker.signal(signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        link.send(TASK)
+        assert lost(link, 6.0) == WorkerLost(WORKER, "its connection closed")
+        assert 1.0 < time.monotonic() - frozen_at < 5.0  # 2 s
+
+
+def test_links_that_come_and_go_leave_no_descriptor_behind() -> None:
+    """Ready ones, ones that nobody answers, and ones that are closed in the middle."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, peer() as worker:
+        nobody = "ipc:///tmp/there-is-no-such-socket"
+
+        def cycle(number: int) -> None:
+            address = nobody if number % 3 == 1 else worker.address
+            with closing(
+                Link(context, WORKER, address, is_ours=True, must_ping=False, max_body_bytes=1)
+            ) as link:
+                if number % 3 < 2:
+                    read_until(link, WorkerLost if address == nobody else WorkerReady)
+
+        for number in range(6):
+            cycle(number)
+        before = descriptors()
+        for number in range(200):
+            cycle(number)
+        deadline = time.monotonic() + PATIENCE_S
+        while descriptors() > before + 3 and time.monotonic() < deadline:
+            time.sleep(0.01)  # libzmq closes behind our back
+        assert descriptors() <= before + 3

@@ -1,0 +1,395 @@
+"""All sockets on one loop: events in, actions out, and nothing that grows with idle workers."""
+
+import select
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count, pairwise
+
+import msgpack
+import pytest
+import zmq
+
+from balancer import wire
+from balancer.core.events import (
+    Answer,
+    ClientGone,
+    ClientId,
+    Event,
+    Forget,
+    Forward,
+    Outcome,
+    Reason,
+    Refuse,
+    ReplyArrived,
+    ReplyDropped,
+    RequestArrived,
+    RequestId,
+    WorkerConnected,
+    WorkerId,
+    WorkerLost,
+    WorkerReady,
+    WorkerReply,
+)
+from balancer.core.limits import Limits
+from balancer.transport import EXIT_GRACE_S, Transport
+from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
+
+WORKER = WorkerId("w-1", 1)
+
+
+class Loop:
+    """A transport, with a client, and a memory for the events that nobody has asked for yet."""
+
+    def __init__(self, links: int = 4) -> None:
+        self.transport = Transport(Limits(), "boot", 3 * links + 64)
+        self.transport.frontend.bind("tcp://127.0.0.1:*")
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.client = self._context.socket(zmq.DEALER)
+        self.client.rcvtimeo = int(PATIENCE_S * 1000)
+        self.client.connect(self.transport.frontend.address)
+        self._pending: list[Event] = []
+
+    def close(self) -> None:
+        self.transport.close()
+        self.close_client()
+
+    def close_client(self) -> None:
+        self.client.close(0)
+        self._context.term()
+
+    def next(self, timeout_s: float = PATIENCE_S) -> Event:
+        """The next event."""
+        deadline = time.monotonic() + timeout_s
+        while not self._pending:
+            assert time.monotonic() < deadline, f"no event within {timeout_s} s"
+            self._pending += self.transport.poll(until=deadline)
+        return self._pending.pop(0)
+
+    def stays_quiet(self, duration_s: float) -> bool:
+        """Whether no event comes for so long."""
+        end = time.monotonic() + duration_s
+        while not self._pending and time.monotonic() < end:
+            self._pending += self.transport.poll(until=end)
+        return not self._pending
+
+    def request(self, payload: object) -> RequestId:
+        """Send a request from the client and take it in."""
+        self.client.send_multipart([b"", msgpack.packb(payload)])
+        event = self.next()
+        assert isinstance(event, RequestArrived)
+        return event.request
+
+    def connect(self, address: str, worker: WorkerId = WORKER, *, is_ours: bool = False) -> None:
+        """Open a link and wait until it is ready."""
+        self.transport.dial(worker, address, is_ours=is_ours, must_ping=False)
+        assert [self.next(), self.next()] == [WorkerConnected(worker), WorkerReady(worker)]
+
+    def forward(self, request: RequestId, worker: WorkerId = WORKER) -> None:
+        self.transport.perform([Forward(worker, request, 1, 2.5, 1_000.25)])
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def worker() -> Iterator[Peer]:
+    with peer() as worker:
+        yield worker
+
+
+# --- one request ----------------------------------------------------------------------------------
+
+
+def test_a_request_goes_to_its_worker_and_the_answer_to_its_client(
+    loop: Loop, worker: Peer
+) -> None:
+    loop.connect(worker.address)
+    request = loop.request("do it")
+    loop.forward(request)
+    header, payload = worker.receive()
+    name = loop.transport.request_name(request)
+    assert msgpack.unpackb(header) == {"id": name, "attempt": 1, "remaining_ms": 2500}
+    assert msgpack.unpackb(payload) == "do it"
+    worker.reply(msgpack.packb("done"))
+    event = loop.next()
+    assert isinstance(event, ReplyArrived)
+    loop.transport.perform([Answer(request, WORKER, event.reply, 1, ())])
+    assert msgpack.unpackb(loop.client.recv_multipart()[-1])["body"] == "done"
+
+
+def test_only_a_worker_that_shares_our_clock_is_told_the_instant(loop: Loop, worker: Peer) -> None:
+    loop.connect(worker.address, is_ours=True)
+    loop.forward(loop.request("x"))
+    assert wire.decode_task(worker.receive()).expires_at == 1_000.25
+
+
+def test_a_refusal_goes_to_its_client(loop: Loop) -> None:
+    request = loop.request("x")
+    loop.transport.perform([Refuse(request, Reason.NO_WORKERS)])
+    assert msgpack.unpackb(loop.client.recv_multipart()[-1])["reason"] == "no_workers"
+
+
+def test_what_only_tells_of_something_does_nothing(loop: Loop) -> None:
+    request = loop.request("x")
+    loop.transport.perform([ReplyDropped(WORKER, request), Forget(request)])
+    assert loop.stays_quiet(0.05)
+
+
+def test_a_task_for_nobody_is_undelivered(loop: Loop) -> None:
+    loop.forward(loop.request("x"))
+    assert loop.next() == WorkerLost(WORKER, "it was gone already", undelivered=True)
+
+
+def test_a_task_for_a_worker_that_owes_a_reply_is_undelivered(loop: Loop, worker: Peer) -> None:
+    loop.connect(worker.address)
+    first, second = loop.request(1), loop.request(2)
+    loop.forward(first)
+    loop.forward(second)
+    assert loop.next() == WorkerLost(WORKER, "it was gone already", undelivered=True)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def test_it_sleeps_until_the_instant_and_no_longer(loop: Loop) -> None:
+    started_at, started_cpu_s = time.monotonic(), time.thread_time()
+    assert loop.stays_quiet(0.3)
+    assert 0.3 <= time.monotonic() - started_at < 1.5
+    assert time.thread_time() - started_cpu_s < 0.05
+
+
+def test_an_event_of_our_own_is_not_waited_for(loop: Loop) -> None:
+    loop.transport.emit(ClientGone(ClientId(b"somebody")))
+    started_at = time.monotonic()
+    assert len(loop.transport.poll(until=started_at + 5.0)) == 1
+    assert time.monotonic() - started_at < 1.0
+
+
+def test_no_message_is_left_lying_where_wake_ups_are_swallowed(loop: Loop) -> None:
+    """Everybody sends while everybody reads, and the loop may sleep only when nothing is left."""
+    number = 500
+    with peer_process() as worker:
+        loop.connect(worker.address)
+        thread = threading.Thread(target=_send_many, args=(loop.client, number))
+        thread.start()
+        waiting: list[RequestId] = []
+        current: RequestId | None = None
+        answered = 0
+        while answered < number:
+            event = loop.next()
+            if isinstance(event, RequestArrived):
+                waiting.append(event.request)
+            elif isinstance(event, ReplyArrived) and current is not None:
+                loop.transport.perform([Answer(current, WORKER, event.reply, 1, ())])
+                current, answered = None, answered + 1
+            if current is None and waiting:
+                current = waiting.pop(0)
+                loop.forward(current)
+        thread.join()
+        bodies = [msgpack.unpackb(loop.client.recv_multipart()[-1])["body"] for _ in range(number)]
+        assert bodies == list(range(number))
+
+
+def test_a_reply_swallows_no_request_that_came_meanwhile(loop: Loop) -> None:
+    """Sending on a ROUTER takes the news of a message that has come off its descriptor."""
+    for number in range(5):
+        request = loop.request(number)
+        loop.client.send_multipart([b"", msgpack.packb("meanwhile")])
+        select.select(loop.transport.frontend.filenos()[:1], [], [], PATIENCE_S)
+        loop.transport.perform([Refuse(request, Reason.NO_WORKERS)])
+        event = loop.next(timeout_s=1.0)
+        assert isinstance(event, RequestArrived)
+        loop.transport.perform([Forget(event.request)])
+
+
+def _send_many(client: zmq.Socket[bytes], number: int) -> None:
+    for n in range(number):
+        client.send_multipart([b"", msgpack.packb(n)])
+
+
+def test_a_turn_costs_no_more_with_many_idle_workers() -> None:
+    few_s, many_s = (_turn_s(idle) for idle in (4, 256))
+    print(f"a round trip with 4 idle workers: {few_s * 1e6:.0f} us, with 256: {many_s * 1e6:.0f}")
+    assert many_s < 3 * few_s
+
+
+def _turn_s(idle: int) -> float:
+    """The typical time of a round trip to one worker, beside so many idle ones."""
+    loop = Loop(links=idle + 1)
+    with peer() as crowd, peer_process() as worker:
+        for number in range(idle):
+            loop.connect(crowd.address, WorkerId(f"idle-{number}", 1))
+        loop.connect(worker.address)
+        request = loop.request("x")
+        durations_s = []
+        for _ in range(100):
+            started_at = time.perf_counter()
+            loop.forward(request)
+            assert isinstance(loop.next(), ReplyArrived)
+            durations_s.append(time.perf_counter() - started_at)
+        loop.close()
+    return statistics.median(durations_s)
+
+
+# --- the end of a worker --------------------------------------------------------------------------
+
+
+def test_a_lost_worker_is_told_once_and_its_link_closed(loop: Loop) -> None:
+    request = loop.request("x")
+    before = descriptors()
+    worker = Peer()
+    loop.connect(worker.address)
+    worker.close()
+    assert loop.next() == WorkerLost(WORKER, "its connection closed")
+    assert loop.stays_quiet(0.1)
+    loop.forward(request)
+    assert loop.next() == WorkerLost(WORKER, "it was gone already", undelivered=True)
+    _wait_until(lambda: descriptors() <= before)
+
+
+def test_a_worker_that_is_found_dead_by_a_task_is_told_of_and_closed(loop: Loop) -> None:
+    """The task reads the news of the death, for which nothing else will wake the loop."""
+    request = loop.request("x")
+    before = descriptors()
+    worker = Peer()
+    loop.connect(worker.address)
+    worker.close()
+    assert loop.transport.selector.select(PATIENCE_S), "the news lies there unread"
+    loop.forward(request)
+    first, second = loop.next(), loop.next(timeout_s=1.0)
+    assert (first, second) == (
+        WorkerLost(WORKER, "it was gone already", undelivered=True),
+        WorkerLost(WORKER, "its connection closed"),
+    )
+    _wait_until(lambda: descriptors() <= before)
+
+
+def test_an_exit_that_the_link_does_not_notice_is_told_by_the_launcher(
+    loop: Loop, worker: Peer
+) -> None:
+    """A child of the dead worker may still hold its connection."""
+    loop.connect(worker.address)
+    noted_at = time.monotonic()
+    loop.transport.note_exit(WORKER, "killed by SIGKILL")
+    assert loop.next() == WorkerLost(WORKER, "killed by SIGKILL")
+    assert time.monotonic() - noted_at >= EXIT_GRACE_S
+    assert loop.stays_quiet(0.1)
+
+
+def test_the_last_reply_comes_before_the_launchers_news(loop: Loop, worker: Peer) -> None:
+    loop.connect(worker.address)
+    loop.forward(loop.request("x"))
+    worker.receive()
+    worker.reply(b"\x01")
+    loop.transport.note_exit(WORKER, "exited with code 0")
+    reply = WorkerReply(Outcome.ANSWER, value=b"\x01")
+    assert loop.next() == ReplyArrived(WORKER, reply)
+    assert loop.next() == WorkerLost(WORKER, "exited with code 0")
+
+
+def test_an_exit_that_the_link_has_noticed_is_told_once(loop: Loop) -> None:
+    worker = Peer()
+    loop.connect(worker.address)
+    loop.transport.note_exit(WORKER, "killed by SIGKILL")
+    worker.close()
+    assert loop.next() == WorkerLost(WORKER, "its connection closed")
+    assert loop.stays_quiet(2 * EXIT_GRACE_S)
+
+
+def test_the_exit_of_an_old_incarnation_is_not_that_of_its_successor(
+    loop: Loop, worker: Peer
+) -> None:
+    successor = WorkerId("w-1", 2)
+    loop.connect(worker.address, successor)
+    loop.transport.note_exit(WORKER, "killed by SIGKILL")
+    assert loop.stays_quiet(2 * EXIT_GRACE_S)
+
+
+# --- endpoints that are not ours ------------------------------------------------------------------
+
+
+def test_an_endpoint_is_dialed_again_with_a_new_number_each_time(loop: Loop) -> None:
+    worker = Peer()
+    loop.transport.add_endpoint("static-1", worker.address, probe=False)
+    numbers = count(1)
+    for _ in range(3):
+        current = _wait_for_ready(loop, "static-1")
+        assert current.incarnation >= next(numbers)
+        loop.transport.note_ready(current)
+        worker.close()
+        lost = loop.next()
+        assert isinstance(lost, WorkerLost)
+        assert lost.worker == current
+        worker = Peer(worker.address)
+    _wait_for_ready(loop, "static-1")
+    worker.close()
+
+
+def _wait_for_ready(loop: Loop, slot: str) -> WorkerId:
+    """Skip failed dials until one succeeds."""
+    while True:
+        event = loop.next()
+        if isinstance(event, WorkerReady):
+            assert event.worker.slot == slot
+            return event.worker
+
+
+def test_an_endpoint_that_stays_away_is_dialed_less_and_less_often(loop: Loop) -> None:
+    loop.transport.add_endpoint("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
+    lost_at = []
+    for number in range(1, 6):
+        event = loop.next()
+        assert event == WorkerLost(WorkerId("static-1", number), "nobody listens at its address")
+        lost_at.append(time.monotonic())
+    pauses_s = [b - a for a, b in pairwise(lost_at)]
+    assert pauses_s[3] > 3 * pauses_s[0]
+
+
+def test_a_probe_that_is_not_answered_keeps_the_endpoint_out(loop: Loop, worker: Peer) -> None:
+    loop.transport.add_endpoint("static-1", worker.address, probe=True)
+    assert loop.next() == WorkerConnected(WorkerId("static-1", 1))
+    assert loop.stays_quiet(0.1)
+    assert worker.receive() == wire.PING
+    worker.reply(b"pong")
+    assert loop.next() == WorkerReady(WorkerId("static-1", 1))
+
+
+def test_a_frozen_endpoint_is_lost_and_found_again(loop: Loop) -> None:
+    with peer_process() as worker:
+        loop.transport.add_endpoint("static-1", worker.address, probe=True)
+        first = _wait_for_ready(loop, "static-1")
+        worker.signal(signal.SIGSTOP)
+        lost = loop.next()
+        assert isinstance(lost, WorkerLost)
+        worker.signal(signal.SIGCONT)
+        assert _wait_for_ready(loop, "static-1").incarnation > first.incarnation
+
+
+# --- closing --------------------------------------------------------------------------------------
+
+
+def test_closing_sends_the_last_reply_and_leaves_no_descriptor(worker: Peer) -> None:
+    before = descriptors()
+    loop = Loop()
+    loop.connect(worker.address)
+    request = loop.request("x")
+    loop.transport.add_endpoint("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
+    loop.transport.perform([Refuse(request, Reason.DRAINING)])
+    loop.transport.close()
+    assert msgpack.unpackb(loop.client.recv_multipart()[-1])["reason"] == "draining"
+    loop.close_client()
+    _wait_until(lambda: descriptors() <= before + 1)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
