@@ -25,15 +25,18 @@ GROUPS = {
     "worker process": """
         workers workers.__main__ workers.runtime workers.handler workers.demo""",
     "client": """
-        balancer balancer.client balancer.async_client balancer.async_mapping balancer.mapping
-        balancer.shared_connection balancer.connection balancer.prompt balancer.answers
-        balancer.errors""",
+        balancer balancer.client balancer.client.__main__ balancer.client.blocking
+        balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
+        balancer.client.shared_connection balancer.client.connection balancer.client.calls
+        balancer.client.dealer balancer.client.prompt balancer.client.answers balancer.errors""",
     "control": "balancer.control balancer.runtime_directory balancer.status",
     "configuration": """
         balancer.config balancer.sources balancer.options balancer.kinds balancer.durations""",
-    "sockets": "balancer.dealer balancer.monitor",
+    "sockets": "balancer.monitor",
     "lifeline": "balancer.lifeline",
-    "wire": "balancer.wire",
+    "wire": """
+        balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
+        balancer.wire.values""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.policy
         balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
@@ -43,7 +46,7 @@ GROUPS = {
 MAY_USE = {
     "front door": "command line",
     "command line": "launcher, control, configuration",
-    "launcher": "control, configuration",
+    "launcher": "control, configuration, lifeline",
     "balancer process": "control, configuration, lifeline, sockets, wire, core",
     "worker process": "lifeline, wire, core",
     "client": "configuration, sockets, wire",
@@ -60,12 +63,14 @@ CORE_MAY_USE = {"collections", "collections.abc", "dataclasses", "enum", "heapq"
 """No clock, no dice, no socket, no file, no log: the core is told everything."""
 
 USED_BY = {
-    "msgpack": "balancer.wire",
+    "msgpack": """
+        balancer.wire.requests balancer.wire.replies balancer.wire.tasks balancer.wire.values""",
     "zmq": """
-        balancer.transport balancer.frontend balancer.link balancer.dealer balancer.monitor
-        balancer.connection balancer.client balancer.async_client
+        balancer.transport balancer.frontend balancer.link balancer.monitor
+        balancer.client.dealer balancer.client.connection balancer.client.blocking
+        balancer.client.asynchronous
         workers.__main__ workers.runtime""",
-    "asyncio": "balancer.async_client balancer.async_mapping",
+    "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
     "importlib": "workers.handler balancer.cli",

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from balancer.async_client import AsyncClient
+from balancer.client.asynchronous import AsyncClient
 from tests.cluster.asking import Asker, asker
 from tests.cluster.running import Cluster
 

@@ -8,9 +8,9 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
-from balancer.calls import Call, Request
+from balancer.client.calls import Call, Request
+from balancer.client.mapping import Plan
 from balancer.errors import error_for
-from balancer.mapping import Plan
 
 AsyncCall = Call[asyncio.Future[None]]
 """Its owner is done when it has ended."""

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.answers import body_text, json_text, printable, reply_details, reply_json
-from balancer.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Client
+from balancer.client.answers import body_text, json_text, printable, reply_details, reply_json
+from balancer.client.blocking import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Client
 from balancer.durations import format_duration_s, parse_duration_s
 from balancer.wire import Reply
 

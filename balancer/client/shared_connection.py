@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from balancer.calls import Call, Request
-from balancer.connection import Connection
+from balancer.client.calls import Call, Request
+from balancer.client.connection import Connection
 
 _SLEEP_MAX_S = 3600.0
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import zmq
 
-from balancer.async_mapping import AsyncCall, AsyncMap
-from balancer.calls import Request
-from balancer.client import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
-from balancer.connection import Connection
+from balancer.client.async_mapping import AsyncCall, AsyncMap
+from balancer.client.blocking import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
+from balancer.client.calls import Request
+from balancer.client.connection import Connection
+from balancer.client.mapping import WINDOW, Plan
 from balancer.errors import error_for
-from balancer.mapping import WINDOW, Plan
 from balancer.wire import Reply
 
 

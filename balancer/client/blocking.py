@@ -1,35 +1,20 @@
 """The client: ask the balancer and get the answer or a typed error; threads may share it."""
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zmq
 
-from balancer.calls import Call, Request
+from balancer.client.calls import Call, Request
+from balancer.client.mapping import WINDOW, Plan
+from balancer.client.shared_connection import SharedConnection, Waiter
 from balancer.errors import error_for
-from balancer.mapping import WINDOW, Plan
-from balancer.shared_connection import SharedConnection, Waiter
 from balancer.wire import Reply
-
-if TYPE_CHECKING:
-    from balancer.async_client import AsyncClient
-
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT_S", "AsyncClient", "Client"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 DEFAULT_TIMEOUT_S = 30.0
-
-
-def __getattr__(name: str) -> Any:
-    # Importing asyncio takes longer than all the rest, and most programs do without.
-    if name == "AsyncClient":
-        from balancer.async_client import AsyncClient
-
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Client:
@@ -169,9 +154,3 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-if __name__ == "__main__":
-    from balancer.prompt import main
-
-    sys.exit(main())

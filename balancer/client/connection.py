@@ -15,8 +15,8 @@ from typing import Generic
 
 import zmq
 
-from balancer.calls import Call, Owner, Request, lost, timed_out, unreachable
-from balancer.dealer import Dealer
+from balancer.client.calls import Call, Owner, Request, lost, timed_out, unreachable
+from balancer.client.dealer import Dealer
 from balancer.wire import Reply
 
 DIAL_TIMEOUT_S = 2.5

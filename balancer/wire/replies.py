@@ -1,0 +1,114 @@
+"""Balancer → client: the one answer to a request, spliced or packed, and read again."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from balancer.core.events import STATUS, FailedTry, Reason, Refuse, WorkerReply
+from balancer.wire.requests import Echo
+from balancer.wire.values import WireError, decode_payload
+
+_SERVICE_UNAVAILABLE = "Error 503: Service Unavailable."
+_ERRORS: dict[Reason, str] = {
+    Reason.MALFORMED: "Error 400: Bad Request. The message cannot be read.",
+    Reason.TOO_LARGE: "Error 413: Too Large. The payload is above the limit max_body.",
+    Reason.CLIENT_LIMIT: "Error 429: Too Many Requests. This client has too many open.",
+    Reason.POISONED: "Error 500: Poisoned. This request killed or hung one worker after another.",
+    Reason.EXHAUSTED: f"{_SERVICE_UNAVAILABLE} No downstream server could process this frame.",
+    Reason.NO_WORKERS: f"{_SERVICE_UNAVAILABLE} No worker is up.",
+    Reason.QUEUE_FULL: f"{_SERVICE_UNAVAILABLE} The queue is full.",
+    Reason.QUEUE_TIMEOUT: f"{_SERVICE_UNAVAILABLE} No worker was free within queue_timeout.",
+    Reason.RETRY_BUDGET: f"{_SERVICE_UNAVAILABLE} Too many tries failed lately to try again.",
+    Reason.DRAINING: f"{_SERVICE_UNAVAILABLE} The cluster is draining.",
+    Reason.DEADLINE: "Error 504: Deadline exceeded. The request's time was spent.",
+}
+
+
+def encode_answer(
+    reply: WorkerReply, worker: str, attempts: int, tried: Sequence[FailedTry], id: Echo
+) -> bytes:
+    """The worker's value is spliced in as it came, never decoded and packed again."""
+    if reply.status == 200:
+        fields: dict[str, Any] = {"status": 200}
+    else:
+        reason = "handler_error" if reply.status == 500 else Reason.MALFORMED.value
+        fields = {"status": reply.status, "error": reply.error, "reason": reason}
+    fields |= {"worker": worker, "attempts": attempts} | _tried(tried)
+    if id is not None:
+        fields["id"] = id
+    if reply.status != 200:
+        return bytes(msgpack.packb(fields))
+    packed = msgpack.packb(fields)
+    # A map of up to 15 pairs begins with one byte that counts them: make room for one pair more.
+    return b"".join((bytes((packed[0] + 1,)), _BODY_KEY, reply.value, packed[1:]))
+
+
+_BODY_KEY = msgpack.packb("body")
+
+
+def encode_refusal(refuse: Refuse, id: Echo) -> bytes:
+    error = _ERRORS[refuse.reason]
+    fields: dict[str, Any] = {
+        "status": STATUS[refuse.reason],
+        "error": f"{error} ({refuse.detail})" if refuse.detail else error,
+        "reason": refuse.reason.value,
+        "attempts": refuse.attempts,
+        **_tried(refuse.tried),
+        "may_have_run": refuse.may_have_run,
+    }
+    if refuse.retry_after_s is not None:
+        fields["retry_after_ms"] = math.ceil(refuse.retry_after_s * 1000)
+    if id is not None:
+        fields["id"] = id
+    return bytes(msgpack.packb(fields))
+
+
+def _tried(tried: Sequence[FailedTry]) -> dict[str, Any]:
+    if not tried:
+        return {}
+    return {
+        "tried": [
+            {"worker": t.worker, "why": t.why.value, "ms": round(t.took_s * 1000, 1)} for t in tried
+        ]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A failed try as the client sees it."""
+
+    worker: str
+    why: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The balancer's whole answer to one request. ``body`` is set for status 200 alone."""
+
+    status: int
+    body: Any = None
+    error: str = ""
+    reason: str = ""
+    worker: str = ""
+    attempts: int = 0
+    tried: tuple[Try, ...] = ()
+    may_have_run: bool = False
+    retry_after_ms: int | None = None
+    id: Echo = None
+
+
+def decode_reply(frame: bytes) -> Reply:
+    """Read the balancer's answer; WireError if it is none, which only a broken peer sends."""
+    fields = decode_payload(frame)
+    try:
+        tried = tuple(Try(t["worker"], t["why"], t["ms"]) for t in fields.pop("tried", ()))
+        known = {name: fields[name] for name in Reply.__dataclass_fields__ if name in fields}
+        if type(known["status"]) is not int or type(known.get("reason", "")) is not str:
+            raise WireError("not a reply of a balancer")
+        return Reply(**known, tried=tried)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise WireError("not a reply of a balancer") from error

@@ -1,0 +1,115 @@
+"""Client → balancer: a request as the ROUTER sees it, and as a client writes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from balancer.wire.values import WireError, decode_map, read_duration_s, read_field
+
+VERSION = 1
+ENVELOPE_FRAMES_MAX = 7
+FRAMES_MAX = 1 + ENVELOPE_FRAMES_MAX + 1 + 2
+"""Routing id, envelope, the empty frame, header and payload. Longer messages are not kept."""
+
+Echo = bytes | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a client may say about its request; everything is optional."""
+
+    timeout_s: float | None = None
+    try_timeout_s: float | None = None
+    once: bool = False
+    route: str | None = None
+    key: str | None = None
+    priority: int = 1
+    id: Echo = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A client's message: how to answer it, what it wants, and the payload nobody decoded."""
+
+    envelope: Sequence[bytes]
+    """Routing id first, up to and including the empty frame: the start of the answer."""
+    header: Header
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    envelope: Sequence[bytes]
+    error: str
+    id: Echo = None
+
+
+def decode_request(frames: Sequence[bytes]) -> Incoming | Unreadable:
+    """Read a message as the ROUTER gives it, routing id first."""
+    try:
+        end = frames.index(b"", 1) + 1
+    except ValueError:
+        return Unreadable(frames[:1], "no empty frame between envelope and body")
+    envelope, body = frames[:end], frames[end:]
+    if end > ENVELOPE_FRAMES_MAX + 2 or len(body) > 2:
+        return Unreadable(envelope, "too many frames")
+    if not body:
+        return Unreadable(envelope, "no body frame")
+    header, fields = _NO_HEADER, dict[str, Any]()
+    if len(body) == 2:
+        try:
+            fields = decode_map(body[0])
+            header = _decode_header(fields)
+        except WireError as error:
+            return Unreadable(envelope, f"header: {error}", _readable_id(fields))
+    if not body[-1]:
+        error_text = "the payload is zero bytes long, which no msgpack value is"
+        return Unreadable(envelope, error_text, header.id)
+    return Incoming(envelope, header, body[-1])
+
+
+_NO_HEADER = Header()
+
+
+def _decode_header(fields: Mapping[str, Any]) -> Header:
+    if read_field(fields, "v", int, VERSION) != VERSION:
+        raise WireError(f"v must be {VERSION}")
+    priority = read_field(fields, "priority", int, 1)
+    if priority not in (0, 1, 2):
+        raise WireError("priority must be 0, 1 or 2")
+    return Header(
+        timeout_s=read_duration_s(fields, "timeout_ms"),
+        try_timeout_s=read_duration_s(fields, "try_timeout_ms"),
+        once=read_field(fields, "once", bool, False),
+        route=read_field(fields, "route", str, None),
+        key=read_field(fields, "key", str, None),
+        priority=priority,
+        id=_id(fields),
+    )
+
+
+def _id(fields: Mapping[str, Any]) -> Echo:
+    value = fields.get("id")
+    if value is not None and type(value) not in (bytes, str):
+        raise WireError("id must be bytes or str")
+    return value
+
+
+def _readable_id(fields: Mapping[str, Any]) -> Echo:
+    try:
+        return _id(fields)
+    except WireError:
+        return None
+
+
+def encode_request(payload: Any, **header: Any) -> list[bytes]:
+    """The body frames of a request; header fields that are None are left out."""
+    return [encode_header(**header), msgpack.packb(payload)]
+
+
+def encode_header(**header: Any) -> bytes:
+    """A request's header alone, for whoever sends the same payload again with less time left."""
+    fields = {name: value for name, value in header.items() if value is not None}
+    return bytes(msgpack.packb({"v": VERSION, **fields}))

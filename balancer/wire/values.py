@@ -1,0 +1,63 @@
+"""What every message is made of: packed values, checked fields of a header, and the limits."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+HEADER_BYTES_MAX = 4096
+FRAME_BYTES_MAX_LEAST = 2 * HEADER_BYTES_MAX
+"""However small max_body is, the handshake and the headers must fit through a socket."""
+
+
+def frame_bytes_max(max_body_bytes: int) -> int:
+    """The hard limit: who sends a larger frame loses its connection and gets no answer."""
+    return max(2 * max_body_bytes, FRAME_BYTES_MAX_LEAST)
+
+
+class WireError(ValueError):
+    """What a peer sent cannot be read; the text says what is wrong with it."""
+
+
+def decode_payload(payload: bytes) -> Any:
+    """The value in a payload, or WireError. Map keys may be of any type that Python can hash."""
+    try:
+        return msgpack.unpackb(payload, strict_map_key=False)
+    # A hostile frame raises ValueError, StackError, UnicodeDecodeError, TypeError, OverflowError …
+    except Exception as error:
+        raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error
+
+
+def decode_map(frame: bytes) -> dict[str, Any]:
+    """The map in a header frame, or WireError."""
+    if len(frame) > HEADER_BYTES_MAX:
+        raise WireError(f"{len(frame)} bytes, the limit is {HEADER_BYTES_MAX}")
+    try:
+        fields = msgpack.unpackb(frame, max_ext_len=0)
+    # A hostile frame raises ValueError, StackError, UnicodeDecodeError, TypeError, OverflowError …
+    except Exception as error:
+        raise WireError("not msgpack") from error
+    if type(fields) is not dict:
+        raise WireError("not a map")
+    return fields
+
+
+def read_field(fields: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
+    """The field, or the default where it is missing or nil; WireError if it is of another type."""
+    value = fields.get(name)
+    if value is None:
+        return default
+    if type(value) is not kind:  # not isinstance: True is an int
+        raise WireError(f"{name} must be of type {kind.__name__}")
+    return value
+
+
+def read_duration_s(fields: Mapping[str, Any], name: str) -> float | None:
+    """The field, sent in milliseconds, in seconds; None where it is missing or nil."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise WireError(f"{name} must be a number of milliseconds, 0 or more")
+    return float(value) / 1000
