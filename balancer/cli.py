@@ -74,9 +74,9 @@ def main(argv: list[str]) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    from balancer.status import printable
+    from balancer.printable import printable_line
 
-    print(f"{PROGRAM}: error: {printable(text)}", file=sys.stderr)
+    print(f"{PROGRAM}: error: {printable_line(text)}", file=sys.stderr)
     return code
 
 

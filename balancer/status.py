@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from balancer.printable import printable_line
+
 WHY_CHARACTERS_MAX = 80
 _COLUMNS = (
     ("name", "WORKER"),
@@ -30,15 +32,8 @@ def render(status: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 
 
-def printable(text: str) -> str:
-    """One line of the same text in which control characters are shown as escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
 def _cluster_lines(cluster: Mapping[str, Any]) -> list[str]:
-    name, bind = printable(str(cluster["name"])), printable(str(cluster["bind"]))
+    name, bind = printable_line(str(cluster["name"])), printable_line(str(cluster["bind"]))
     state = "draining" if cluster["draining"] else "running"
     return [
         f"cluster {name}  {state}  {bind}  up {_uptime(cluster['uptime_s'])}",
@@ -66,7 +61,7 @@ def _field(worker: Mapping[str, Any], key: str) -> str:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else printable(str(value))
+    return "-" if value is None else printable_line(str(value))
 
 
 def _shortened(text: str) -> str:

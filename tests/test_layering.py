@@ -34,6 +34,7 @@ GROUPS = {
         balancer.config balancer.sources balancer.options balancer.kinds balancer.durations""",
     "sockets": "balancer.monitor",
     "lifeline": "balancer.lifeline",
+    "text": "balancer.printable",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.values""",
@@ -45,15 +46,16 @@ GROUPS = {
 
 MAY_USE = {
     "front door": "command line",
-    "command line": "launcher, control, configuration",
-    "launcher": "control, configuration, lifeline",
+    "command line": "launcher, control, configuration, text",
+    "launcher": "control, configuration, lifeline, text",
     "balancer process": "control, configuration, lifeline, sockets, wire, core",
     "worker process": "lifeline, wire, core",
-    "client": "configuration, sockets, wire",
-    "control": "",
+    "client": "configuration, sockets, wire, text",
+    "control": "text",
     "configuration": "core",
     "sockets": "",
     "lifeline": "",
+    "text": "",
     "wire": "core",
     "core": "",
 }

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from balancer.lifeline import own_descriptors
+from balancer.printable import printable_block
 
 LINES_MAX = 10_000
 LINE_CHARACTERS_MAX = 8192
@@ -98,7 +99,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _as_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
     now = datetime.now().strftime("%H:%M:%S.%f")[:-3]
     lines = text.splitlines() or [""]
-    return "".join(f"{now} {source:<11} {escape(line)}\n" for line in lines)
+    return "".join(f"{now} {source:<11} {shortened(line)}\n" for line in lines)
 
 
 def as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
@@ -107,12 +108,8 @@ def as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
     return json.dumps(record) + "\n"
 
 
-def escape(text: str) -> str:
-    """Make a line that may come from a peer harmless for terminals and log readers."""
+def shortened(text: str) -> str:
+    """A line as it goes to the log, whoever wrote it."""
     if len(text) > LINE_CHARACTERS_MAX:
         text = text[:LINE_CHARACTERS_MAX] + "…"
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text
-    )
+    return printable_block(text)

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 from balancer.config import Config
 from balancer.control import Message
+from balancer.printable import printable_line
 from balancer.runtime_directory import NameTaken, RuntimeDirectory
 from workers.balancer_process import BalancerProcess
 from workers.commands import Commands
-from workers.console import Console, as_json, escape
+from workers.console import Console, as_json
 from workers.loop import Loop, Timer
 from workers.slot import Surroundings, WorkerSlot
 
@@ -44,7 +45,7 @@ def run(config: Config) -> int:
 
 def _complain(config: Config, text: str, exit_code: int) -> int:
     """Say in one line, whatever the text holds, what made the cluster end."""
-    line = f"run_cluster.py: error: {escape(text)}\n"
+    line = f"run_cluster.py: error: {printable_line(text)}\n"
     if config.log_format == "json":
         line = as_json("cluster", text, "error", {})
     print(line, end="", file=sys.stderr)

@@ -5,27 +5,18 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from balancer.printable import printable_block
 from balancer.wire import Reply
-
-# What could move the cursor, colour the screen or reverse the text: other people wrote it.
-_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F)]
-_CONTROLS += range(0x2066, 0x206A)
-_ESCAPES = {code: f"\\u{code:04x}" for code in _CONTROLS if chr(code) not in "\n\t"}
-
-
-def printable(text: str) -> str:
-    """The text with its control characters escaped, all but line feed and tab."""
-    return text.translate(_ESCAPES)
 
 
 def body_text(body: Any) -> str:
     """A str as it is, anything else as JSON would write it."""
-    return printable(body if isinstance(body, str) else _json(body, (", ", ": ")))
+    return printable_block(body if isinstance(body, str) else _json(body, (", ", ": ")))
 
 
 def json_text(value: Any) -> str:
     """One line of JSON; bytes become base64, and what else JSON does not know its repr."""
-    return printable(_json(value, (",", ":")))
+    return printable_block(_json(value, (",", ":")))
 
 
 def _json(value: Any, separators: tuple[str, str]) -> str:
@@ -70,4 +61,4 @@ def reply_details(reply: Reply) -> str:
     parts += [f"tried {t.worker}: {t.why} ({t.ms} ms)" for t in reply.tried]
     parts += ["may have run"] if reply.may_have_run else []
     parts += [f"retry after {reply.retry_after_ms} ms"] if reply.retry_after_ms else []
-    return printable(f"  [{', '.join(parts)}]")
+    return printable_block(f"  [{', '.join(parts)}]")

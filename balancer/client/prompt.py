@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.client.answers import body_text, json_text, printable, reply_details, reply_json
+from balancer.client.answers import body_text, json_text, reply_details, reply_json
 from balancer.client.blocking import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Client
 from balancer.durations import format_duration_s, parse_duration_s
+from balancer.printable import printable_block
 from balancer.wire import Reply
 
 EXIT_FAILED = 1
@@ -35,12 +36,12 @@ class Style:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{printable(text)} is not JSON: {error}") from error
+            raise ValueError(f"{printable_block(text)} is not JSON: {error}") from error
 
     def answer(self, reply: Reply) -> str:
         """The answer, or the error where there is none."""
         if reply.status != 200:
-            text = printable(reply.error or f"Error {reply.status}")
+            text = printable_block(reply.error or f"Error {reply.status}")
         else:
             text = json_text(reply.body) if self.is_json else body_text(reply.body)
         if not self.is_verbose:
