@@ -34,8 +34,9 @@ README = (PROJECT / "README.md").read_text()
 PYTHON = ".venv/bin/python"
 TEST_LINE_MARK = "pip install -q -e '.[test]'"
 COMMANDS = ("status", "stop")
-START_TIMEOUT_S = 120.0
+INSTALL_TIMEOUT_S = 100.0
 """The first block installs everything before it starts the cluster."""
+LOG_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def assert_prints(output: str, expected: str) -> None:
     assert re.fullmatch(as_pattern(expected), output), f"{output}\nis not\n{expected}"
 
 
-def wait_for_lines(terminal: Terminal, expected: str) -> None:
+def wait_for_lines(terminal: Terminal, expected: str, timeout_s: float = LOG_TIMEOUT_S) -> None:
     """Wait until each of the lines stands in the output. Who writes first of two processes that
     saw the same thing is left to them."""
     patterns = [f"^{as_pattern(line)}$" for line in expected.splitlines()]
@@ -115,7 +116,7 @@ def wait_for_lines(terminal: Terminal, expected: str) -> None:
         return all(re.search(pattern, output, re.M) for pattern in patterns)
 
     try:
-        wait_until(has_all, START_TIMEOUT_S)
+        wait_until(has_all, timeout_s)
     except AssertionError:
         pytest.fail(f"{terminal.output()}\nlacks\n{expected}")
 
@@ -152,7 +153,8 @@ def test_a_newcomer_sees_what_the_readme_shows(clone: Path, terminals: list[Term
             while terminals:
                 terminals.pop().close()
             terminals.append(Terminal(block.text, clone))
-            wait_for_lines(terminals[0], "… ready on tcp://127.0.0.1:5555")
+            ready = "… ready on tcp://127.0.0.1:5555"
+            wait_for_lines(terminals[0], ready, INSTALL_TIMEOUT_S)
             printed = None
         elif block.language == "bash":
             printed = Terminal(block.text, clone).wait(60)
