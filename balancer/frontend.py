@@ -165,7 +165,7 @@ class Frontend:
         return RequestArrived(
             request,
             client,
-            sum(map(len, frames)),
+            len(incoming.payload),
             header.timeout_s,
             header.try_timeout_s,
             header.once,

@@ -145,10 +145,12 @@ class Supervisor:
                 slot.note_hung(request)
 
     def _announce_start(self) -> None:
-        count = len(self._slots)
+        workers = len(self._slots)
+        endpoints = sum(len(pool.endpoints) for pool in self._config.pools)
+        tasks = [f"starts {workers} worker{'s' * (workers != 1)}"] if workers else []
+        tasks += [f"dials {endpoints} endpoint{'s' * (endpoints != 1)}"] if endpoints else []
         self._log(
-            f"'{self._config.name}' starts {count} worker{'s' * (count != 1)} "
-            f"(pid {os.getpid()}); Ctrl-C stops it"
+            f"'{self._config.name}' {' and '.join(tasks)} (pid {os.getpid()}); Ctrl-C stops it"
         )
 
     def _announce_ready(self, op: str) -> None:

@@ -12,7 +12,8 @@ import zmq
 
 from balancer.monitor import Monitor
 
-REPLY_BYTES_MAX = 65 * 1024 * 1024
+REPLY_BYTES_MAX = 1024 * 1024 * 1024
+"""Far above any sensible max_body: what the balancer lets through must not break here."""
 _NEVER_RECONNECT_MS = 3_600_000
 _MESSAGES_PER_TURN = 1000
 

@@ -7,6 +7,7 @@ caller that reads them.
 
 from balancer.wire.replies import Reply, Try, decode_reply, encode_answer, encode_refusal
 from balancer.wire.requests import (
+    ENVELOPE_FRAME_BYTES_MAX,
     ENVELOPE_FRAMES_MAX,
     FRAMES_MAX,
     VERSION,
@@ -40,6 +41,7 @@ from balancer.wire.values import (
 __all__ = [
     "EMPTY_REPLY",
     "ENVELOPE_FRAMES_MAX",
+    "ENVELOPE_FRAME_BYTES_MAX",
     "FRAMES_MAX",
     "FRAME_BYTES_MAX_LEAST",
     "HEADER_BYTES_MAX",

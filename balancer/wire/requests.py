@@ -10,6 +10,8 @@ from balancer.wire.values import WireError, decode_map, read_duration_s, read_fi
 
 VERSION = 1
 ENVELOPE_FRAMES_MAX = 7
+ENVELOPE_FRAME_BYTES_MAX = 255
+"""As long as a routing id may be: an envelope is not for cargo."""
 FRAMES_MAX = 1 + ENVELOPE_FRAMES_MAX + 1 + 2
 """Routing id, envelope, the empty frame, header and payload. Longer messages are not kept."""
 
@@ -55,6 +57,10 @@ def decode_request(frames: Sequence[bytes]) -> Incoming | Unreadable:
     envelope, body = frames[:end], frames[end:]
     if end > ENVELOPE_FRAMES_MAX + 2 or len(body) > 2:
         return Unreadable(envelope, "too many frames")
+    if any(len(frame) > ENVELOPE_FRAME_BYTES_MAX for frame in envelope):
+        return Unreadable(
+            frames[:1], f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes"
+        )
     if not body:
         return Unreadable(envelope, "no body frame")
     header, fields = _NO_HEADER, dict[str, Any]()

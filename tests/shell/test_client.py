@@ -298,6 +298,10 @@ os._exit(0)
 """
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_a_balancer_that_freezes_is_left_for_the_next_address() -> None:
     with (
         subprocess.Popen(
@@ -314,6 +318,7 @@ def test_a_balancer_that_freezes_is_left_for_the_next_address() -> None:
             with Client([process.stdout.readline().strip(), up.address]) as client:
                 assert client.call(1) == 1
                 process.send_signal(signal.SIGSTOP)
+                wait_until(lambda: is_stopped(process.pid))
                 started = monotonic()
                 assert client.call(2, timeout=PATIENCE_S) == 2
                 assert monotonic() - started < 6

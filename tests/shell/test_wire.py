@@ -114,6 +114,14 @@ def test_one_more_envelope_frame_is_too_many() -> None:
     assert refused(PAYLOAD, envelope=envelope).error == "too many frames"
 
 
+@pytest.mark.parametrize(("extra", "is_read"), [(0, True), (1, False)])
+def test_an_envelope_is_not_for_cargo(extra: int, is_read: bool) -> None:
+    envelope = [b"e" * (wire.ENVELOPE_FRAME_BYTES_MAX + extra)]
+    found = read(PAYLOAD, envelope=envelope)
+    assert isinstance(found, Incoming) is is_read
+    assert found.envelope == ([ROUTING_ID, *envelope, b""] if is_read else [ROUTING_ID])
+
+
 def test_no_empty_frame_is_answered_without_an_envelope() -> None:
     found = wire.decode_request([ROUTING_ID, PAYLOAD])
     assert found == Unreadable([ROUTING_ID], "no empty frame between envelope and body")
