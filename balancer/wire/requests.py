@@ -58,9 +58,7 @@ def decode_request(frames: Sequence[bytes]) -> Incoming | Unreadable:
     if end > ENVELOPE_FRAMES_MAX + 2 or len(body) > 2:
         return Unreadable(envelope, "too many frames")
     if any(len(frame) > ENVELOPE_FRAME_BYTES_MAX for frame in envelope):
-        return Unreadable(
-            frames[:1], f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes"
-        )
+        return Unreadable(envelope, f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes")
     if not body:
         return Unreadable(envelope, "no body frame")
     header, fields = _NO_HEADER, dict[str, Any]()
