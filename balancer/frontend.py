@@ -26,7 +26,7 @@ from balancer.core.events import (
     RequestUnreadable,
 )
 from balancer.core.limits import Limits
-from balancer.monitor import Monitor, has_message
+from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
 
 MESSAGES_PER_TURN = 64
 
@@ -134,19 +134,19 @@ class Frontend:
     def _receive(self) -> list[bytes]:
         """One message; of one with far too many frames only the first are kept."""
         router = self._router
-        frames = [router.recv(zmq.NOBLOCK)]
+        frames = [router.recv(NOBLOCK)]
         if frames[0] not in self._known:
             frames.append(self._meet(ClientId(frames[0])))
         while router.getsockopt(zmq.RCVMORE):
             if len(frames) <= wire.FRAMES_MAX:
-                frames.append(router.recv(zmq.NOBLOCK))
+                frames.append(router.recv(NOBLOCK))
             else:
-                router.recv(zmq.NOBLOCK, copy=False)
+                router.recv(NOBLOCK, copy=False)
         return frames
 
     def _meet(self, client: ClientId) -> bytes:
         """Read a new client's first frame and learn which connection it came by."""
-        frame = self._router.recv(zmq.NOBLOCK, copy=False)
+        frame = self._router.recv(NOBLOCK, copy=False)
         with contextlib.suppress(zmq.ZMQError):
             # A peer that speaks ZMTP 2 or older, as random bytes may, comes without a descriptor:
             # nobody will tell of its end, so it is not kept in mind either.
@@ -175,8 +175,8 @@ class Frontend:
     def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
         try:
             for frame in envelope:
-                self._router.send(frame, zmq.NOBLOCK | zmq.SNDMORE)
-            self._router.send(body, zmq.NOBLOCK)
+                self._router.send(frame, NOBLOCK_SNDMORE)
+            self._router.send(body, NOBLOCK)
         except zmq.ZMQError:
             # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
             self.replies_undelivered += 1

@@ -19,7 +19,7 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
-from balancer.monitor import Monitor, has_message
+from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
 
 HEARTBEAT_IVL_MS = 500
 HEARTBEAT_TIMEOUT_MS = 1500
@@ -113,7 +113,7 @@ class Link:
         last = len(frames) - 1
         try:
             for number, frame in enumerate(frames):
-                self._socket.send(frame, zmq.NOBLOCK | (zmq.SNDMORE if number < last else 0))
+                self._socket.send(frame, NOBLOCK_SNDMORE if number < last else NOBLOCK)
         except zmq.ZMQError:
             return False  # EAGAIN: no pipe; EFSM: a reply is still owed
         return True
@@ -121,7 +121,7 @@ class Link:
     def _replies(self) -> Iterator[Event]:
         while has_message(self._socket):
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._socket.recv_multipart(NOBLOCK)
             except zmq.Again:
                 return  # POLLIN may come without a message: zeromq/libzmq issue 4527
             if self._is_pinging:

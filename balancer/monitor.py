@@ -8,11 +8,16 @@ import zmq
 
 _numbers = count(1)
 
+# As plain numbers: arithmetic with pyzmq's flags costs more than the call that they are for.
+NOBLOCK = int(zmq.NOBLOCK)
+NOBLOCK_SNDMORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_POLLIN = int(zmq.POLLIN)
+
 
 def has_message(socket: zmq.Socket[bytes]) -> bool:
     """Ask this after every send and receive, before sleeping on the socket's descriptor: either
     may have swallowed the descriptor's news (zmq_getsockopt(3), ZMQ_FD)."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
 
 
 class Monitor:
@@ -37,7 +42,7 @@ class Monitor:
     def read(self) -> Iterator[tuple[int, int]]:
         """The events that have come, each with its value: a descriptor or an error number."""
         while has_message(self._pair):
-            event, value = struct.unpack("=hi", self._pair.recv_multipart(zmq.NOBLOCK)[0])
+            event, value = struct.unpack("=hi", self._pair.recv_multipart(NOBLOCK)[0])
             yield event, value
 
     def close(self) -> None:
