@@ -4,7 +4,6 @@ What a request carries (how to answer it, its payload) stays here under the requ
 the request is over; the core never sees it.
 """
 
-import contextlib
 import ctypes
 import os
 import socket
@@ -51,10 +50,14 @@ class Frontend:
         self._clients: dict[int, ClientId] = {}
         """The descriptor of each client's connection, by which the monitor tells of its end."""
         self._known: set[ClientId] = set()
+        self._connections: set[int] = set()
+        """The descriptors of all connections, whether or not a message came by them."""
+        self._unwatched: ClientId | None = None
+        """The latest client of whose end nobody will tell."""
         self.replies_undelivered = 0
         self._ipc_path = ""
         self._configure(limits)
-        self._monitor = Monitor(context, self._router, zmq.EVENT_DISCONNECTED)
+        self._monitor = Monitor(context, self._router, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
     def _configure(self, limits: Limits) -> None:
         router = self._router
@@ -71,7 +74,7 @@ class Frontend:
 
     def bind(self, address: str) -> None:
         """CannotBind if the address is taken or unusable."""
-        if address.startswith("ipc://") and _is_served(address.removeprefix("ipc://")):
+        if address.startswith("ipc://") and _is_taken(address.removeprefix("ipc://")):
             # libzmq would take the path away from its owner without a word.
             raise CannotBind(f"{address} is in use: give --bind another path")
         self._router.ipv6 = address.startswith("tcp://[")
@@ -102,7 +105,11 @@ class Frontend:
         for _ in range(MESSAGES_PER_TURN):
             if not has_message(self._router):
                 return False
-            emit(self._accept(self._receive()))
+            frames = self._receive(emit)
+            emit(self._accept(frames))
+            if frames[0] not in self._known and frames[0] != self._unwatched:
+                # It left before we came to read it: nobody waits for the answer.
+                emit(ClientGone(ClientId(frames[0])))
         return True
 
     def payload(self, request: RequestId) -> bytes:
@@ -131,12 +138,12 @@ class Frontend:
         if self._ipc_path:  # libzmq leaves the file behind
             Path(self._ipc_path).unlink(missing_ok=True)
 
-    def _receive(self) -> list[bytes]:
+    def _receive(self, emit: Callable[[Event], None]) -> list[bytes]:
         """One message; of one with far too many frames only the first are kept."""
         router = self._router
         frames = [router.recv(NOBLOCK)]
         if frames[0] not in self._known:
-            frames.append(self._meet(ClientId(frames[0])))
+            frames.append(self._meet(ClientId(frames[0]), emit))
         while router.getsockopt(zmq.RCVMORE):
             if len(frames) <= wire.FRAMES_MAX:
                 frames.append(router.recv(NOBLOCK))
@@ -144,13 +151,21 @@ class Frontend:
                 router.recv(NOBLOCK, copy=False)
         return frames
 
-    def _meet(self, client: ClientId) -> bytes:
+    def _meet(self, client: ClientId, emit: Callable[[Event], None]) -> bytes:
         """Read a new client's first frame and learn which connection it came by."""
         frame = self._router.recv(NOBLOCK, copy=False)
-        with contextlib.suppress(zmq.ZMQError):
+        try:
+            descriptor = int(frame.get(zmq.SRCFD))
+        except zmq.ZMQError:
             # A peer that speaks ZMTP 2 or older, as random bytes may, comes without a descriptor:
             # nobody will tell of its end, so it is not kept in mind either.
-            self._clients[int(frame.get(zmq.SRCFD))] = client
+            self._unwatched = client
+            return bytes(frame.bytes)
+        if descriptor not in self._connections:
+            self._read_monitor(emit)  # the news of its connection may have come meanwhile
+        if descriptor in self._connections:
+            self._forget_client(descriptor, emit)
+            self._clients[descriptor] = client
             self._known.add(client)
         return bytes(frame.bytes)
 
@@ -182,18 +197,29 @@ class Frontend:
             self.replies_undelivered += 1
 
     def _read_monitor(self, emit: Callable[[Event], None]) -> None:
-        for _, descriptor in self._monitor.read():
-            client = self._clients.pop(descriptor, None)
-            if client is not None:
-                self._known.discard(client)
-                emit(ClientGone(client))
+        for event, descriptor in self._monitor.read():
+            if event == zmq.EVENT_ACCEPTED:
+                self._connections.add(descriptor)
+            else:
+                self._connections.discard(descriptor)
+                self._forget_client(descriptor, emit)
+
+    def _forget_client(self, descriptor: int, emit: Callable[[Event], None]) -> None:
+        """Whoever came by this connection before is gone."""
+        client = self._clients.pop(descriptor, None)
+        if client is not None:
+            self._known.discard(client)
+            emit(ClientGone(client))
 
 
 def _id(incoming: wire.Incoming | wire.Unreadable) -> wire.Echo:
     return incoming.header.id if isinstance(incoming, wire.Incoming) else incoming.id
 
 
-def _is_served(path: str) -> bool:
+def _is_taken(path: str) -> bool:
+    """Whether somebody listens there, or it is something else than a socket."""
+    if os.path.lexists(path) and not Path(path).is_socket():
+        return True
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

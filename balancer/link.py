@@ -59,6 +59,7 @@ class Link:
         must_ping: bool,
         max_body_bytes: int,
     ) -> None:
+        """ZMQError if there are no descriptors left for its sockets."""
         self.worker = worker
         self.is_ours = is_ours
         """It runs our runtime on this machine: it shares our clock and packs its replies."""
@@ -68,7 +69,11 @@ class Link:
         self._lost: WorkerLost | None = None
         self._socket = context.socket(zmq.REQ)
         self._configure()
-        self._monitor = Monitor(context, self._socket, _EVENTS)
+        try:
+            self._monitor = Monitor(context, self._socket, _EVENTS)
+        except zmq.ZMQError:
+            self._socket.close(0)
+            raise
         self._socket.connect(endpoint)
 
     def _configure(self) -> None:

@@ -182,7 +182,7 @@ OPTIONS: tuple[Option, ...] = (
         SHARE,
         FAILOVER,
         "retry_budget",
-        "tries after a death or a timeout, as a share of first tries",
+        "tries after a timeout or a second death, as a share of first tries",
     ),
     _limit(
         "on_empty",

@@ -153,14 +153,22 @@ class Transport:
 
     def dial(self, worker: WorkerId, address: str, *, is_ours: bool, must_ping: bool) -> None:
         """Open a link; WorkerConnected and WorkerReady follow, or WorkerLost."""
-        link = Link(
-            self._context,
-            worker,
-            address,
-            is_ours=is_ours,
-            must_ping=must_ping,
-            max_body_bytes=self._limits.max_body_bytes,
-        )
+        try:
+            link = Link(
+                self._context,
+                worker,
+                address,
+                is_ours=is_ours,
+                must_ping=must_ping,
+                max_body_bytes=self._limits.max_body_bytes,
+            )
+        except zmq.ZMQError:
+            # Out of descriptors, which may pass: clients have them, and clients leave.
+            self._after(
+                REDIAL_MAX_S,
+                lambda: self.dial(worker, address, is_ours=is_ours, must_ping=must_ping),
+            )
+            return
         self._links[worker] = link
         for descriptor in link.filenos():
             self.selector.register(descriptor, selectors.EVENT_READ, lambda: self._read_link(link))

@@ -14,6 +14,8 @@ from workers.restart import RestartPolicy
 END_GRACE_S = 3.0
 """How long a balancer that has nothing more to say to us may take over its last replies."""
 
+START_AGAIN_S = 0.5
+"""When to try again after the system had no process or descriptor left for it."""
 PULSE_S = 1.0
 PULSES_MISSED_MAX = 4
 """A balancer that is silent for so many questions is frozen or spins. Counted in questions, not
@@ -43,6 +45,7 @@ class BalancerProcess:
         self._policy = RestartPolicy()
         self._bound_at: float | None = None
         self._pulses_missed = 0
+        self._is_condemned = False
 
     @property
     def pid(self) -> int | None:
@@ -50,7 +53,12 @@ class BalancerProcess:
 
     def start(self) -> None:
         self._bound_at = None
-        self.process = Process("balancer", [], self._loop.selector, self._on_output)
+        try:
+            self.process = Process("balancer", [], self._loop.selector, self._on_output)
+        except OSError as error:
+            self._log(f"no process for it ({error.strerror}); trying again", "warning")
+            self._loop.after(START_AGAIN_S, self._start_if_wanted)
+            return
         self._channel = Channel(
             self.process.connection, self._loop.selector, self._receive, self._on_channel_closed
         )
@@ -66,11 +74,13 @@ class BalancerProcess:
         """Its process has ended: start another if one is wanted. A text if it failed for good."""
         assert self.process is not None
         cause, pid, now = self.process.exit_cause, self.process.pid, time.monotonic()
+        has_failed = self.process.exit_code != 0
         if self._channel is not None:
             self._channel.close()
         self.process = self._channel = None
         if not self.is_wanted:
-            return None
+            is_loss = has_failed and not self._is_condemned
+            return f"the balancer {cause}: the requests that it held are lost" if is_loss else None
         delay_s = self._policy.delay_s(
             now,
             ready_for_s=None if self._bound_at is None else now - self._bound_at,
@@ -86,6 +96,7 @@ class BalancerProcess:
 
     def kill(self) -> None:
         self.is_wanted = False
+        self._is_condemned = True
         if self.process is not None:
             self.process.kill_group()
 

@@ -45,7 +45,10 @@ class Commands:
         self._listener.close()
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # out of descriptors, or the asker has left already
         if self._connections >= CONNECTIONS_MAX:
             connection.close()
             return

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import sys
 import threading
 import time
@@ -93,7 +94,10 @@ def _stderr() -> int:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
-        data = data[os.write(descriptor, data) :]
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # whoever shares it with us made it so; somebody may read on
+            select.select([], [descriptor], [])
 
 
 def _as_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:

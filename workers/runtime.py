@@ -1,5 +1,6 @@
 """The REP loop of a worker: decode, handle, encode, one request at a time until SIGTERM."""
 
+import contextlib
 import math
 import os
 import signal
@@ -65,6 +66,7 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
 
 def serve(socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: StopSignal) -> None:
     """Answer requests until SIGTERM; the one that is being handled is finished and answered."""
+    pid = os.getpid()
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
     poller.register(stop.fd, zmq.POLLIN)
@@ -79,6 +81,8 @@ def serve(socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: S
         while socket.getsockopt(zmq.RCVMORE):
             frames.append(socket.recv())
         reply = answer(frames, handler, max_body_bytes)
+        if os.getpid() != pid:
+            os._exit(0)  # a child that the handler forked came back here: the socket is not its own
         for frame in reply[:-1]:
             socket.send(frame, zmq.SNDMORE)
         socket.send(reply[-1])
@@ -101,8 +105,10 @@ def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> li
         result = handler.handle(request, Current(task.id, task.attempt, now + remaining_s))
     except Decline:
         return wire.EMPTY_REPLY
-    # Whatever user code raises is its answer, but SystemExit and its like mean the process.
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit:
+        raise
+    # Whatever else user code raises is its answer: a CancelledError that got away, too.
+    except BaseException as error:
         _log(task, format_traceback(error))
         return wire.encode_error(500, describe(error))
     return _encode_result(task, result, max_body_bytes)
@@ -126,4 +132,6 @@ def _encode_result(task: wire.Task, result: Any, max_body_bytes: int) -> list[by
 
 
 def _log(task: wire.Task, trouble: str) -> None:
-    print(f"request {task.id!r} failed (try {task.attempt}): {trouble}", file=sys.stderr)
+    # User code may have closed what is not its own, and the answer is due all the same.
+    with contextlib.suppress(OSError, ValueError):
+        print(f"request {task.id!r} failed (try {task.attempt}): {trouble}", file=sys.stderr)

@@ -19,6 +19,8 @@ from workers.restart import RestartPolicy
 ABORT_GRACE_S = 0.5
 """How long a hanging worker has to write down its stack before it is killed."""
 STOP_GRACE_S = 3.0
+REPORT_BYTES_MAX = 1 << 18
+"""Many times the longest traceback that a worker reports."""
 VERDICT_GRACE_S = 0.1
 """How long the balancer may take to say what a dead worker held."""
 SILENCE_GRACE_S = 0.1
@@ -92,20 +94,32 @@ class WorkerSlot:
         self._started_at = time.monotonic()
         arguments = [self._handler, "--bind", self.endpoint, "--name", self.name]
         arguments += ["--max-body", str(config.limits.max_body_bytes)]
-        self.process = Process("workers", arguments, around.loop.selector, self._on_output)
+        try:
+            self.process = Process("workers", arguments, around.loop.selector, self._on_output)
+        except OSError as error:
+            self._note_no_process(error)
+            return
         connection = self.process.connection
         connection.setblocking(False)
         around.loop.selector.register(connection, selectors.EVENT_READ, self._read_reports)
         self._set_timer(config.startup_timeout_s, self._on_startup_timeout)
+
+    def _note_no_process(self, error: OSError) -> None:
+        """The system has no process or descriptor left for it, which may pass."""
+        self.process = None
+        self._died_at = time.monotonic()
+        trouble = f"no process for it ({error.strerror})"
+        self._log(f"{trouble}; {self._restart(trouble)}", "warning")
 
     def dial(self) -> None:
         """Have the balancer open a link to it."""
         self._tell("dial", endpoint=self.endpoint)
 
     def note_in_rotation(self) -> None:
-        """The balancer has had its first sign of life."""
+        """The balancer has had its first sign of life. A frozen one may say so too late."""
+        if self.process is None or not self.is_alive:
+            return
         self.why = ""
-        assert self.process is not None
         since, what = (self._died_at, "back") if self.restarts else (self._started_at, "ready")
         if self._was_in_rotation:
             self._log(f"linked to the new balancer (pid {self.process.pid})")
@@ -115,19 +129,27 @@ class WorkerSlot:
         self._was_in_rotation = True
 
     def _read_reports(self) -> None:
+        """Take in what the worker says, a helping at a time."""
         assert self.process is not None
         try:
-            while data := self.process.connection.recv(1 << 16):
-                *lines, self._partial_report = (self._partial_report + data).split(b"\n")
-                for line in lines:
-                    self._on_report(json.loads(line))
+            data = self.process.connection.recv(REPORT_BYTES_MAX)
         except BlockingIOError:
             return
         except ConnectionResetError:
-            pass  # as good as closed
-        self._close_connection()
+            data = b""  # as good as closed
+        *lines, self._partial_report = (self._partial_report + data).split(b"\n")
+        for line in lines:
+            self._on_report(_parse_report(line))
+        if not data:
+            self._close_connection()
+        elif len(self._partial_report) > REPORT_BYTES_MAX:
+            self._on_report(None)
 
-    def _on_report(self, report: dict[str, str]) -> None:
+    def _on_report(self, report: dict[str, str] | None) -> None:
+        if report is None:
+            # User code wrote to a descriptor that is not its own. Nobody else shall suffer.
+            self._kill("it wrote nonsense to its launcher")
+            return
         if report["event"] != "ready":
             self._boot_failures += 1
             self._around.on_boot_failure(self, report)
@@ -146,11 +168,12 @@ class WorkerSlot:
 
     def note_hung(self, request: str | None) -> None:
         """The balancer has given it up as hanging: get its stack into the log, then kill it."""
+        if self.process is None or not self.is_alive:
+            return
         doing = f"request {request}" if request else "an earlier balancer's request"
         self._log(f"hangs in {doing}: its stack follows, then it is killed", "warning")
         self._kill_reason = f"hung in {doing}"
         self._held_request = request
-        assert self.process is not None
         self.process.signal(signal.SIGABRT)
         self._set_timer(ABORT_GRACE_S, lambda: self._kill(self._kill_reason))
 
@@ -275,3 +298,14 @@ class WorkerSlot:
         if self.process.connection.fileno() >= 0:
             self._around.loop.selector.unregister(self.process.connection)
             self.process.connection.close()
+
+
+def _parse_report(line: bytes) -> dict[str, str] | None:
+    try:
+        report = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(report, dict) or not all(isinstance(text, str) for text in report.values()):
+        return None
+    is_known = report.get("event") == "ready" or ("event" in report and "error" in report)
+    return report if is_known else None

@@ -86,7 +86,7 @@ class Supervisor:
             for slot in pool.slots
         }
         self._commands = Commands(
-            self._loop, config, list(self._slots.values()), self._balancer, self._on_stop_asked
+            self._loop, config, list(self._slots.values()), self._balancer, self._on_stop_command
         )
 
     def run(self) -> int:
@@ -170,7 +170,7 @@ class Supervisor:
             trouble = self._balancer.note_exit()
             if trouble:
                 self._fail(trouble, POOL_FAILED)
-            elif not self._balancer.is_wanted:
+            if not self._balancer.is_wanted:
                 self._stop_workers()
         if os.getpid() == 1:
             self._reap_strangers()
@@ -220,6 +220,11 @@ class Supervisor:
         else:
             self._drain(0.0)
             self._stop_workers()
+
+    def _on_stop_command(self) -> None:
+        """Unlike a signal, a command that comes twice asks for nothing more."""
+        if not self._stops_asked:
+            self._on_stop_asked()
 
     def _on_stop_asked(self) -> None:
         self._stops_asked += 1

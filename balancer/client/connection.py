@@ -7,6 +7,7 @@ address where there are several, and what is still owed is sent again, except fo
 
 import itertools
 import math
+import os
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ class Connection(Generic[Owner]):
         if not addresses:
             raise ValueError("no address to connect to")
         self._addresses = list(addresses)
+        self._pid = os.getpid()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._is_spoiled = False
         """A socket was opened or closed half-way."""
@@ -89,7 +91,10 @@ class Connection(Generic[Owner]):
     # --- what a shell does ----------------------------------------------------------------------
 
     def submit(self, request: Request, owner: Owner, now: float) -> Call[Owner]:
-        """Take a request on; call ``advance`` next, which sends it."""
+        """Take a request on; call ``advance`` next, which sends it. RuntimeError after a fork:
+        sockets do not survive one (https://github.com/zeromq/libzmq/issues/3223)."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("a client cannot be used after a fork: make one in the new process")
         id = next(self._ids).to_bytes(8, "big")
         call = Call(id, request, now + request.timeout_s, owner)
         self._calls[id] = self._unsent[id] = call

@@ -40,7 +40,7 @@ TRANSITIONS: dict[tuple[Phase, Signal], Phase] = {
 
 MAY_HAVE_RUN = {Why.GARBLED, Why.TIMEOUT, Why.DIED}
 STRIKES = {Why.TIMEOUT, Why.DIED}
-"""The failures of which the request itself may be the cause; they spend the retry budget too."""
+"""The failures of which the request itself may be the cause."""
 EXCLUDES_SLOT = {Why.EMPTY, Why.GARBLED, Why.TIMEOUT}
 """After these the slot would only do the same again; after a death a new process may not."""
 SAFE_FOR_ONCE = {Why.UNDELIVERED, Why.EMPTY}

@@ -23,7 +23,7 @@ class Limits:
     """Requests of one client that may be open at once."""
     max_body_bytes: int = 16 * 1024 * 1024
     retry_budget: float = 0.2
-    """Tries after a death or a timeout, as a share of the window's first tries."""
+    """Tries after a timeout or a second death, as a share of the window's first tries."""
     retry_budget_window_s: int = 10
     retry_budget_per_worker: int = 2
     """Such tries that each worker adds to the budget of a window, so that a quiet pool has some."""

@@ -66,7 +66,7 @@ def _has_untried(request: Request, pool: Pool) -> bool:
 
 
 class RetryBudget:
-    """How many tries may follow a death or a timeout, so that failures do not feed on themselves.
+    """How many tries may follow a failed one, so that failures do not feed on themselves.
 
     A share of the *first* tries of a window, counted in whole seconds, plus some for each
     worker. First tries and not open requests, because those vanish when all fail at once

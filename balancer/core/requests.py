@@ -24,7 +24,7 @@ from balancer.core.events import (
     WorkerId,
     WorkerReply,
 )
-from balancer.core.lifecycle import STRIKES, Phase, Request, Signal
+from balancer.core.lifecycle import Phase, Request, Signal
 from balancer.core.limits import Limits
 from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
 from balancer.core.pool import Held, Member, Pools, State
@@ -189,7 +189,7 @@ class Requests:
             self.give_up(request, now)
         elif request.strikes >= self._limits.strikes:
             self.refuse(request, Reason.POISONED, now)
-        elif why in STRIKES and not self._budget.spend(now, len(self._pools)):
+        elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):
             self.refuse(request, Reason.RETRY_BUDGET, now)
         else:
             self._place(request, now, is_joining=True)
@@ -260,3 +260,9 @@ class Requests:
             waits = (len(self.queue) + 1) * self._service_s / max(1, self._pools.serving())
             return waits or None
         return None
+
+
+def _costs_budget(request: Request, why: Why) -> bool:
+    """Timeouts do, and deaths but a request's first: one worker's death must never cost an answer,
+    however many other requests killed theirs lately."""
+    return why is Why.TIMEOUT or (why is Why.DIED and request.strikes > 1)

@@ -239,12 +239,26 @@ def test_first_tries_leave_the_window_too() -> None:
     assert budget.spend(1020.9, 1)
 
 
-def test_above_the_budget_a_death_is_not_retried() -> None:
+def test_the_first_death_of_a_request_is_retried_whatever_the_budget_says() -> None:
     story = Story("a", "b", "c", retry_budget=0.0, retry_budget_per_worker=0)
     story.at(1000.0, request(1))
-    assert story.at(1000.1, dies("a")) == [
-        "1 <- 503 retry_budget after 1 attempt; a died; may have run"
+    assert story.at(1000.1, dies("a")) == ["1 -> b (attempt 2)"]
+
+
+def test_above_the_budget_a_second_death_is_not_retried() -> None:
+    story = Story("a", "b", "c", retry_budget=0.0, retry_budget_per_worker=0)
+    story.at(1000.0, request(1))
+    story.at(1000.1, dies("a"))
+    assert story.at(1000.2, dies("b")) == [
+        "1 <- 503 retry_budget after 2 attempts; a died, b died; may have run"
     ]
+
+
+def test_above_the_budget_a_death_after_a_timeout_is_not_retried() -> None:
+    story = Story("a", "b", "c", try_timeout_s=1.0, retry_budget=1.0, retry_budget_per_worker=0)
+    story.at(1000.0, request(1))
+    assert story.at(1001.0) == ["1 -> b (attempt 2)"]
+    assert story.at(1001.1, dies("b"))[0].startswith("1 <- 503 retry_budget")
 
 
 def test_above_the_budget_a_timeout_is_not_retried() -> None:
@@ -263,11 +277,12 @@ def test_empty_and_undelivered_tries_cost_no_budget() -> None:
 
 
 def test_only_first_tries_earn_budget() -> None:
-    story = Story("a", "b", "c", "d", retry_budget=1.0, retry_budget_per_worker=0)
+    story = Story(*"abcde", strikes=9, retry_budget=1.0, retry_budget_per_worker=0)
     story.at(1000.0, request(1))
     assert story.at(1000.1, empty("a")) == ["1 -> b (attempt 2)"]
     assert story.at(1000.2, dies("b")) == ["1 -> c (attempt 3)"]
-    assert story.at(1000.3, dies("c"))[0].startswith("1 <- 503 retry_budget")
+    assert story.at(1000.3, dies("c")) == ["1 -> d (attempt 4)"]
+    assert story.at(1000.4, dies("d"))[0].startswith("1 <- 503 retry_budget")
 
 
 def test_nobody_left_to_ask_is_not_called_a_lack_of_budget() -> None:

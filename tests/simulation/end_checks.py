@@ -1,9 +1,9 @@
 """Checks of how requests end: Answer, Refuse and Forget."""
 
 from balancer.core import events as ev
-from balancer.core.events import Outcome, Reason, Why
+from balancer.core.events import Outcome, Reason
 from tests.simulation.books import TINY_S, Case, Prospect, State, Violation
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import Ledger, costs_budget
 from tests.simulation.processes import value_of
 
 
@@ -92,7 +92,7 @@ def _is_queue_full(ledger: Ledger, case: Case) -> bool:
 
 
 def _is_budget_spent(ledger: Ledger, now: float, case: Case) -> bool:
-    if not case.failed or case.failed[-1].why not in (Why.TIMEOUT, Why.DIED):
+    if not case.failed or not costs_budget(case):
         return False
     if ledger.prospect(case) is Prospect.NOBODY:
         return False

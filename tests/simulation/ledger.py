@@ -206,7 +206,7 @@ class Ledger:
         case.failed.append(FailedTry(slot, why, action.took_s))
         if why in (Why.TIMEOUT, Why.DIED):
             case.strikes += 1
-            self.retries.again[int(now)] += 1
+        self.retries.again[int(now)] += costs_budget(case)
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True
             case.is_final = case.arrived.once
@@ -226,10 +226,10 @@ class Ledger:
             return
         case = self.cases[action.request]
         if action.request in self.unplaced and case.failed:
-            is_strike = case.failed[-1].why in (Why.TIMEOUT, Why.DIED)
-            self.retries.again[int(now)] -= is_strike
+            costs = costs_budget(case)
+            self.retries.again[int(now)] -= costs
             if action.reason not in (Reason.RETRY_BUDGET, Reason.POISONED):
-                self.retries.unused[int(now)] += is_strike
+                self.retries.unused[int(now)] += costs
         self._note_end(now, action)
 
     def _note_end(self, now: float, action: ev.Answer | ev.Refuse | ev.Forget) -> None:
@@ -247,3 +247,9 @@ class Ledger:
         worker = self.find(action.worker)
         if worker is not None:
             self._drop(worker)  # freed by a late reply, it would be killed with the next request
+
+
+def costs_budget(case: Case) -> bool:
+    """Whether a try after the latest failed one is on the budget: a first death is free."""
+    why = case.failed[-1].why
+    return why is Why.TIMEOUT or (why is Why.DIED and case.strikes > 1)
