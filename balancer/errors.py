@@ -10,6 +10,8 @@ ClusterError
 └── DeadlineExceeded  504                      the time was spent
 """
 
+from typing import Any
+
 from balancer.wire import Reply, Try
 
 
@@ -85,3 +87,12 @@ def error_for(reply: Reply) -> ClusterError:
     """The exception that tells of a reply which is not 200."""
     kind = _BY_REASON.get(reply.reason) or _BY_STATUS.get(reply.status, ClusterError)
     return kind(reply)
+
+
+def outcome(reply: Reply, return_exceptions: bool) -> Any:
+    """The answer; or else the exception, raised or handed back."""
+    if reply.status == 200:
+        return reply.body
+    if not return_exceptions:
+        raise error_for(reply)
+    return error_for(reply)

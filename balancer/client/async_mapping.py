@@ -10,7 +10,7 @@ from typing import Any
 
 from balancer.client.calls import Call, Request
 from balancer.client.mapping import Plan
-from balancer.errors import error_for
+from balancer.errors import outcome
 
 AsyncCall = Call[asyncio.Future[None]]
 """Its owner is done when it has ended."""
@@ -77,16 +77,14 @@ class AsyncMap:
         self._under_way: dict[AsyncCall, int] = {}
         self._ended: deque[AsyncCall] = deque()
 
-    async def answers(self) -> AsyncIterator[Any]:
+    async def answers(self, return_exceptions: bool) -> AsyncIterator[Any]:
         try:
             while not self._plan.is_done:
                 self._news.clear()
                 is_starved = self._send_next()
                 self._read_ended()
                 for reply in self._plan.answers():
-                    if reply.status != 200:
-                        raise error_for(reply)
-                    yield reply.body
+                    yield outcome(reply, return_exceptions)
                 if is_starved or self._plan.must_wait(monotonic()):
                     await self._wait()
         finally:

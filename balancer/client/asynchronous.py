@@ -86,17 +86,20 @@ class AsyncClient:
         route: str | None = None,
         key: str | None = None,
         window: int = WINDOW,
+        return_exceptions: bool = False,
     ) -> AsyncIterator[Any]:
         """As that of ``Client``; the payloads may come from an asynchronous iterable."""
         timeout_s = self._timeout_s if timeout is None else timeout
-        plan: Plan[Request] = Plan(window=window, timeout_s=timeout_s, once=once)
+        plan: Plan[Request] = Plan(
+            window=window, timeout_s=timeout_s, once=once, goes_on=return_exceptions
+        )
 
         def pack(payload: Any) -> Request:
             return Request.pack(payload, timeout_s=plan.timeout_s, once=once, route=route, key=key)
 
         forget = self._connection.forget
         steps = AsyncMap(plan, payloads, pack=pack, submit=self._submit, forget=forget)
-        return steps.answers()
+        return steps.answers(return_exceptions)
 
     async def close(self) -> None:
         """Calls that other tasks still wait for end with ``Unavailable``."""

@@ -10,7 +10,7 @@ import zmq
 from balancer.client.calls import Call, Request
 from balancer.client.mapping import WINDOW, Plan
 from balancer.client.shared_connection import SharedConnection, Waiter
-from balancer.errors import error_for
+from balancer.errors import error_for, outcome
 from balancer.wire import Reply
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
@@ -89,22 +89,27 @@ class Client:
         route: str | None = None,
         key: str | None = None,
         window: int = WINDOW,
+        return_exceptions: bool = False,
     ) -> Iterator[Any]:
         """The answers to many payloads, in their order, with at most ``window`` under way.
 
         ``timeout`` is the time of one item. An item that found no room or too little time because
         of the others is sent again with fewer at a time; one that fails by itself raises its
-        ClusterError when its turn has come. ``once`` makes the window smaller.
+        ClusterError when its turn has come, which ends the map, or with ``return_exceptions`` the
+        error stands in its place. ``once`` makes the window smaller.
         """
         timeout_s = self._timeout_s if timeout is None else timeout
-        plan: Plan[Request] = Plan(window=window, timeout_s=timeout_s, once=once)
+        plan: Plan[Request] = Plan(
+            window=window, timeout_s=timeout_s, once=once, goes_on=return_exceptions
+        )
 
         def pack(payload: Any) -> Request:
             return Request.pack(payload, timeout_s=plan.timeout_s, once=once, route=route, key=key)
 
-        return self._carry_out(plan, map(pack, payloads))
+        replies = self._carry_out(plan, map(pack, payloads))
+        return (outcome(reply, return_exceptions) for reply in replies)
 
-    def _carry_out(self, plan: Plan[Request], requests: Iterator[Request]) -> Iterator[Any]:
+    def _carry_out(self, plan: Plan[Request], requests: Iterator[Request]) -> Iterator[Reply]:
         waiter = Waiter()
         under_way: dict[Call[Waiter], int] = {}
         try:
@@ -115,10 +120,7 @@ class Client:
                     call = self._connection.wait(waiter, plan.wakes_at(monotonic()))
                 if call in under_way:
                     plan.ended(under_way.pop(call), call.reply(), monotonic())
-                for reply in plan.answers():
-                    if reply.status != 200:
-                        raise error_for(reply)
-                    yield reply.body
+                yield from plan.answers()
         finally:
             self._connection.forget(under_way)
 

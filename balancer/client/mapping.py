@@ -57,9 +57,11 @@ class _Item(Generic[Payload]):
 class Plan(Generic[Payload]):
     """Decides, and is told the time; whoever has it sends, waits and takes the answers."""
 
-    def __init__(self, *, window: int, timeout_s: float, once: bool) -> None:
+    def __init__(self, *, window: int, timeout_s: float, once: bool, goes_on: bool = False) -> None:
+        """``goes_on`` keeps it going after an item that failed for good."""
         if window < 1:
             raise ValueError(f"window must be 1 or more, not {window}")
+        self._goes_on = goes_on
         self._window_max = min(window, WINDOW_ONCE_MAX) if once else window
         self.window = min(WINDOW_AT_START, self._window_max)
         """How many items may be under way."""
@@ -131,7 +133,7 @@ class Plan(Generic[Payload]):
         return number, item.payload
 
     def answers(self) -> Iterator[Reply]:
-        """Those whose turn has come. The first that is no success ends the map."""
+        """Those whose turn has come. The first failure ends a map that does not go on."""
         while self._taken in self._answers:
             self._taken += 1
             yield self._answers.pop(self._taken - 1)
@@ -156,7 +158,7 @@ class Plan(Generic[Payload]):
         elif self._was_crowded_out(item, reply):
             self._send_again(number, item, reply, now)
             return
-        else:
+        elif not self._goes_on:
             # What comes after it will never be asked for.
             self._is_complete = True
             self._to_send.clear()

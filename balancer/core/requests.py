@@ -206,9 +206,11 @@ class Requests:
 
     def give_up(self, request: Request, now: float) -> None:
         """Refuse it because nobody is left to ask."""
-        self.refuse(request, Reason.EXHAUSTED if request.attempts else Reason.NO_WORKERS, now)
+        reason = Reason.EXHAUSTED if request.attempts else Reason.NO_WORKERS
+        detail = "marked once: not sent to another worker" if request.is_final else ""
+        self.refuse(request, reason, now, detail)
 
-    def refuse(self, request: Request, reason: Reason, now: float) -> None:
+    def refuse(self, request: Request, reason: Reason, now: float, detail: str = "") -> None:
         """End it without an answer. The worker that may be trying it keeps its try."""
         worker = request.worker
         if request.phase is Phase.TRYING and worker is not None:
@@ -225,6 +227,7 @@ class Requests:
                 request.tried,
                 request.may_have_run,
                 self._retry_after_s(reason),
+                detail,
             )
         )
 

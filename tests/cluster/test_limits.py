@@ -181,7 +181,7 @@ def test_strikes() -> None:
 
 
 def test_retry_budget() -> None:
-    """Two tries for each worker of a quiet cluster: the third crash finds no budget left."""
+    """One try is free, two are for each worker: the fourth crash finds no budget left."""
     options = ("--retry-budget", "0%", "--strikes", "9", "--revive-grace", "5s")
     with (
         Cluster("workers.demo:crash", "-w", "1", *options) as cluster,
@@ -189,4 +189,4 @@ def test_retry_budget() -> None:
     ):
         refused = client.ask("SIGKILL")
     assert (refused.status, refused.reason) == (503, "retry_budget")
-    assert len(refused.tried) == 3
+    assert len(refused.tried) == 4

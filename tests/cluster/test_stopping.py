@@ -1,5 +1,6 @@
 """The cluster is told to stop: what it took on is answered, newcomers are told, nothing is left."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balancer.control import ask
 from balancer.runtime_directory import path_of
 from tests.cluster.asking import Record, asker
 from tests.cluster.running import Cluster, is_alive, processes_of_session_tree, wait_until
@@ -125,3 +127,26 @@ def test_an_idle_cluster_is_gone_at_once(cluster: Cluster) -> None:
     assert_clean_end(cluster, family)
     print(f"stopped within {(time.monotonic() - stopped_at) * 1000:.0f} ms")
     assert time.monotonic() - stopped_at < 2.0  # 0.1 s where it is quiet
+
+
+def test_two_stop_commands_do_not_hurry_each_other(cluster: Cluster, record: Record) -> None:
+    with asker(cluster.address) as client:
+        accepted = client.send({"sleep_s": 1.0, "record": record.path})
+        record.wait_for_runs(1)
+        for _ in range(3):
+            assert ask(cluster.name, "stop")["drain_timeout_s"] == 25.0
+        assert client.reply(accepted).status == 200
+        assert cluster.launcher.wait(15) == 0
+    assert "hurrying" not in cluster.log()
+
+
+def test_a_balancer_that_dies_while_it_drains_is_told_of(cluster: Cluster, record: Record) -> None:
+    balancer = cluster.look()["cluster"]["balancer_pid"]
+    with asker(cluster.address) as client:
+        client.send({"sleep_s": 1.0, "record": record.path})
+        record.wait_for_runs(1)
+        cluster.launcher.send_signal(signal.SIGTERM)
+        wait_until(lambda: is_draining(cluster))
+        os.kill(balancer, signal.SIGKILL)
+        assert cluster.launcher.wait(15) == 1
+    assert "the requests that it held are lost" in cluster.log()

@@ -124,3 +124,45 @@ def test_the_log_tells_what_died_of_what_and_where_its_request_went(
     assert "restarting at once" in line
     log = cluster.log()
     assert re.search(rf"lost {holder}, which died .*; forwarded to {reply.worker}", log)
+
+
+def test_a_worker_that_writes_where_it_should_not_harms_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(STRAY)
+    with Cluster("jobs:stray", "-w", "2", cwd=tmp_path) as cluster:
+        cluster.wait_for_workers(2)
+        with asker(cluster.address) as client:
+            assert client.ask("junk").status in (200, 500)
+            cluster.wait_for_log("it wrote nonsense to its launcher")
+            assert client.ask("good").status == 200
+        assert cluster.launcher.poll() is None
+
+
+STRAY = """
+import os
+
+def stray(request):
+    if request == "junk":
+        for descriptor in range(3, 40):
+            try:
+                os.write(descriptor, b"junk\\n")
+            except OSError:
+                pass
+    return request
+"""
+
+
+def test_what_a_thawed_balancer_says_of_a_dead_worker_comes_too_late() -> None:
+    arguments = ("tests.cluster.jobs:work", "-w", "2", "--no-restart", "--try-timeout", "500ms")
+    with Cluster(*arguments, "--hang-kill-after", "300ms") as cluster:
+        cluster.wait_for_workers(2)
+        balancer = cluster.look()["cluster"]["balancer_pid"]
+        with asker(cluster.address) as client:
+            client.send({"do": "spin"}, once=True)
+            holder = cluster.wait_for_holder()
+            os.kill(balancer, signal.SIGSTOP)
+            cluster.kill(holder["name"], signal.SIGKILL)
+            cluster.wait_for_log("killed by SIGKILL")
+            time.sleep(1.0)  # longer than the timeout and the patience with a hanging worker
+            os.kill(balancer, signal.SIGCONT)
+            assert client.ask({}).status == 200
+        assert cluster.launcher.poll() is None

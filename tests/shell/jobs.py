@@ -173,3 +173,13 @@ def no_arguments() -> None:
 
 async def asynchronous(request: Any) -> Any:
     return request
+
+
+def close_stderr_and_fail(request: Any) -> None:
+    sys.stderr.close()
+    raise ValueError("in silence")
+
+
+def fork_and_return(request: Any) -> int:
+    """The child's number, from the parent; the child returns as well."""
+    return os.fork()

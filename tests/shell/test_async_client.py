@@ -272,3 +272,17 @@ def test_map_raises_what_fails_alone_and_what_the_iterable_raises() -> None:
 
     with balancing(lambda asked: refused(Reason.QUEUE_FULL)) as up:
         run(main())
+
+
+def test_map_can_hand_back_errors_in_the_place_of_answers() -> None:
+    def answer(asked: Asked) -> Answer:
+        return failed("ValueError: odd") if asked.payload % 2 else echo(asked)
+
+    async def main() -> None:
+        async with AsyncClient(up.address) as client:
+            answers = [one async for one in client.map(numbers(10), return_exceptions=True)]
+        assert [one for one in answers if isinstance(one, int)] == [0, 2, 4, 6, 8]
+        assert [type(one) for one in answers[1::2]] == [HandlerError] * 5
+
+    with balancing(answer) as up:
+        run(main())

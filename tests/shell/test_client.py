@@ -298,6 +298,26 @@ os._exit(0)
 """
 
 
+def test_a_client_says_that_it_cannot_be_used_after_a_fork() -> None:
+    with balancing() as up:
+        code = f"""
+import os
+from balancer import Client
+client = Client({up.address!r}, timeout=5)
+assert client.call(1) == 1
+child = os.fork()
+if child == 0:
+    try:
+        client.call(2)
+    except RuntimeError as error:
+        os._exit("fork" in str(error) and 7)
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert client.call(3) == 3
+"""
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20, check=True)
+
+
 def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
@@ -626,3 +646,16 @@ def test_map_refuses_a_window_that_is_none_and_items_that_cannot_be_sent() -> No
         with pytest.raises(TypeError):
             list(client.map([1, object()]))
         assert client.call("after") == "after"
+
+
+def test_map_can_hand_back_errors_in_the_place_of_answers() -> None:
+    def answer(asked: Asked) -> Answer:
+        return failed(f"ValueError: {asked.payload}") if asked.payload % 3 else echo(asked)
+
+    with balancing(answer) as up, Client(up.address) as client:
+        answers = list(client.map(range(100), return_exceptions=True))
+        assert len(up.asked) == 100
+    assert [one if isinstance(one, int) else str(one) for one in answers] == [
+        f"ValueError: {number}" if number % 3 else number for number in range(100)
+    ]
+    assert all(isinstance(one, int | HandlerError) for one in answers)

@@ -309,3 +309,31 @@ def test_the_hard_limit_is_the_wires(frontend: Frontend, connect: Connect) -> No
     assert arrival(frontend).size_bytes > LIMITS.max_body_bytes
     client.send_multipart([b"", bytes(wire.frame_bytes_max(LIMITS.max_body_bytes) + 1)])
     assert isinstance(read(frontend)[0], ClientGone)
+
+
+def test_a_client_that_left_before_it_was_read_is_gone_at_once(
+    frontend: Frontend, connect: Connect
+) -> None:
+    client = connect()
+    for _ in range(3):
+        client.send_multipart([b"", msgpack.packb("and away")])
+    client.close(1000)
+    time.sleep(0.3)  # nothing tells of the end but what is to be read first
+    events = read(frontend, 4)
+    arrived = {event.client for event in events if isinstance(event, RequestArrived)}
+    gone = {event.client for event in events if isinstance(event, ClientGone)}
+    assert arrived == gone != set()
+    newcomer = connect()
+    newcomer.send_multipart([b"", msgpack.packb("stays")])
+    assert [type(event) for event in read(frontend)] == [RequestArrived]
+
+
+def test_a_file_that_is_no_socket_is_not_replaced_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "letter"
+    path.write_text("dear all")
+    with zmq.Context() as context:
+        frontend = Frontend(context, LIMITS)
+        with pytest.raises(CannotBind, match="another path"):
+            frontend.bind(f"ipc://{path}")
+        frontend.close()
+    assert path.read_text() == "dear all"

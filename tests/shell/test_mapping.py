@@ -333,3 +333,16 @@ def test_a_map_of_nothing_is_done() -> None:
 def test_a_window_has_at_least_one_place() -> None:
     with pytest.raises(ValueError, match="window"):
         plan_of(0)
+
+
+def test_a_map_that_goes_on_answers_everything_failures_in_their_place() -> None:
+    plan: Plan[int] = Plan(window=4, timeout_s=30.0, once=False, goes_on=True)
+    for payload in range(3):
+        plan.add(payload)
+    plan.complete()
+    sent = [plan.next_to_send(1_000.0) for _ in range(3)]
+    for item in sent:
+        assert item is not None
+        plan.ended(item[0], Reply(500 if item[1] == 1 else 200, body=item[1]), 1_000.1)
+    assert [reply.status for reply in plan.answers()] == [200, 500, 200]
+    assert plan.is_done

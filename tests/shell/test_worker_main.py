@@ -8,10 +8,12 @@ import msgpack
 import pytest
 import zmq
 
+from balancer import wire
 from tests.shell.worker_process import (
     PATIENCE_S,
     Worker,
     ask,
+    is_running,
     link,
     receive,
     send,
@@ -111,11 +113,26 @@ def test_system_exit_of_a_handler_ends_the_process() -> None:
         assert not req.poll(0)
 
 
-def test_another_base_exception_crashes_the_worker() -> None:
-    with serving("tests.shell.jobs:fail") as (worker, req):
-        send(req, "BaseException")
-        assert worker.exit_code() == 1
-        assert "BaseException: the end" in worker.log()
+def test_whatever_else_user_code_raises_is_its_answer() -> None:
+    with serving("tests.shell.jobs:fail") as (_, req):
+        for _ in range(2):
+            reply = ask(req, "BaseException")
+            assert (reply.status, reply.error) == (500, "BaseException: the end")
+
+
+def test_an_error_is_answered_even_where_nobody_can_write_it_down() -> None:
+    with serving("tests.shell.jobs:close_stderr_and_fail") as (_, req):
+        for _ in range(2):
+            reply = ask(req, "now")
+            assert (reply.status, reply.error) == (500, "ValueError: in silence")
+
+
+def test_a_child_that_the_handler_forks_does_not_serve() -> None:
+    with serving("tests.shell.jobs:fork_and_return") as (worker, req):
+        child = wire.decode_payload(ask(req, "fork").value)
+        assert child != worker.process.pid
+        wait_until_gone(child)
+        assert is_running(worker.process.pid)
 
 
 def test_sigabrt_writes_the_stack_of_a_worker_that_holds_the_gil() -> None:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from balancer.core import events as ev
-from balancer.core.events import Action, Event, RequestId, Why
+from balancer.core.events import Action, Event, RequestId
 from balancer.core.limits import Limits
 from tests.simulation import rest_checks
 from tests.simulation.books import Violation
 from tests.simulation.end_checks import check_answer, check_forget, check_refuse
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import Ledger, costs_budget
 from tests.simulation.try_checks import (
     check_forward,
     check_kill,
@@ -71,9 +71,11 @@ class Checkers:
         self._check_counts(open_requests, is_drained)
 
     def _goes_on(self, action: Action) -> bool:
-        """Whether it is a death or a timeout that has been, or will be, followed by a try."""
-        is_strike = isinstance(action, ev.TryFailed) and action.why in (Why.TIMEOUT, Why.DIED)
-        return is_strike and action.request in self._ledger.cases
+        """Whether it failed a try that has been, or will be, followed by one on the budget."""
+        if not isinstance(action, ev.TryFailed):
+            return False
+        case = self._ledger.cases.get(action.request)
+        return case is not None and costs_budget(case)
 
     def _count(self, action: Action) -> None:
         if isinstance(action, ev.Refuse):
