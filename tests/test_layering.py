@@ -18,7 +18,7 @@ GROUPS = {
     "command line": "balancer.cli",
     "launcher": """
         workers.supervisor workers.commands workers.slot workers.balancer_process
-        workers.process workers.restart workers.loop workers.console""",
+        workers.process workers.reports workers.restart workers.loop workers.console""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
         balancer.observe""",

@@ -7,6 +7,7 @@ text. Code with a file's name in its first line is saved under that name.
 """
 
 import configparser
+import contextlib
 import os
 import re
 import shlex
@@ -84,7 +85,7 @@ class Terminal:
     def close(self) -> None:
         tree = processes_of_session_tree(self._process.pid)
         for pid in tree:
-            if is_alive(pid):
+            with contextlib.suppress(ProcessLookupError):  # it ends with the one before it
                 os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not any(map(is_alive, tree)), 10, "the end of what the block started")
         self._process.wait(5)

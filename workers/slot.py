@@ -1,6 +1,5 @@
 """One worker slot: its process from start to end, and again, one incarnation after another."""
 
-import json
 import random
 import selectors
 import signal
@@ -14,13 +13,12 @@ from balancer.runtime_directory import RuntimeDirectory
 from workers.console import Console
 from workers.loop import Loop, Timer
 from workers.process import Process
+from workers.reports import REPORT_BYTES_MAX, Report, Reports
 from workers.restart import RestartPolicy
 
 ABORT_GRACE_S = 0.5
 """How long a hanging worker has to write down its stack before it is killed."""
 STOP_GRACE_S = 3.0
-REPORT_BYTES_MAX = 1 << 18
-"""Many times the longest traceback that a worker reports."""
 VERDICT_GRACE_S = 0.1
 """How long the balancer may take to say what a dead worker held."""
 SILENCE_GRACE_S = 0.1
@@ -65,7 +63,7 @@ class WorkerSlot:
         self._started_at = self._died_at = 0.0
         self._ready_at: float | None = None
         self._kill_reason = ""
-        self._partial_report = b""
+        self._reports = Reports()
         self._boot_failures = 0
         self._was_in_rotation = False
         self._has_verdict = False
@@ -89,7 +87,7 @@ class WorkerSlot:
         self.endpoint = around.directory.worker_endpoint(self._place, self.incarnation)
         self._ready_at = self._held_request = None
         self._has_verdict = self._was_in_rotation = False
-        self._partial_report = b""
+        self._reports = Reports()
         self._kill_reason = ""
         self._started_at = time.monotonic()
         arguments = [self._handler, "--bind", self.endpoint, "--name", self.name]
@@ -137,17 +135,13 @@ class WorkerSlot:
             return
         except ConnectionResetError:
             data = b""  # as good as closed
-        *lines, self._partial_report = (self._partial_report + data).split(b"\n")
-        for line in lines:
-            self._on_report(_parse_report(line))
+        for report in self._reports.take(data):
+            self._on_report(report)
         if not data:
             self._close_connection()
-        elif len(self._partial_report) > REPORT_BYTES_MAX:
-            self._on_report(None)
 
-    def _on_report(self, report: dict[str, str] | None) -> None:
+    def _on_report(self, report: Report | None) -> None:
         if report is None:
-            # User code wrote to a descriptor that is not its own. Nobody else shall suffer.
             self._kill("it wrote nonsense to its launcher")
             return
         if report["event"] != "ready":
@@ -298,14 +292,3 @@ class WorkerSlot:
         if self.process.connection.fileno() >= 0:
             self._around.loop.selector.unregister(self.process.connection)
             self.process.connection.close()
-
-
-def _parse_report(line: bytes) -> dict[str, str] | None:
-    try:
-        report = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(report, dict) or not all(isinstance(text, str) for text in report.values()):
-        return None
-    is_known = report.get("event") == "ready" or ("event" in report and "error" in report)
-    return report if is_known else None
