@@ -134,9 +134,13 @@ def _parse(line: bytes | bytearray) -> Message | None:
 
 def listen(name: str) -> socket.socket:
     """The launcher's end of the commands; the directory it lies in is private already."""
+    path = control_path(name)
+    unready = path.with_suffix(".new")
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(control_path(name)))
+    listener.bind(str(unready))
     listener.listen(16)
+    # Under its name only now: between bind and listen whoever asks would be refused.
+    unready.rename(path)
     listener.setblocking(False)
     return listener
 
