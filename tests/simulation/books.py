@@ -56,6 +56,8 @@ class Worker:
     id: WorkerId
     pool: str
     since: float
+    is_ours: bool
+    """Whether it can be killed."""
     state: State = State.CONNECTING
     attempt: Attempt | None = None
     idle_order: int = 0

@@ -17,6 +17,8 @@ class Ledger:
         self.limits = limits
         self.slots: dict[str, dict[str, None]] = {pool: {} for pool in pools}
         """The slots of each pool, the pools in the order of the sweep."""
+        self.static: set[str] = set()
+        """The slots of which nobody can be killed."""
         self.workers: dict[str, Worker] = {}
         """The living worker of each slot that has one."""
         self.cases: dict[RequestId, Case] = {}
@@ -141,11 +143,15 @@ class Ledger:
     # --- workers ------------------------------------------------------------------------------
 
     def _note_slot_added(self, now: float, event: ev.SlotAdded) -> None:
-        self.slots[event.pool][event.slot] = None
+        if event.slot not in self.slots[event.pool]:
+            self.slots[event.pool][event.slot] = None
+            if not event.is_ours:
+                self.static.add(event.slot)
 
     def _note_slot_removed(self, now: float, event: ev.SlotRemoved) -> None:
         for slots in self.slots.values():
             slots.pop(event.slot, None)
+        self.static.discard(event.slot)
         if event.slot in self.workers:
             self._drop(self.workers[event.slot])
 
@@ -157,7 +163,7 @@ class Ledger:
         if slot in self.workers:  # a slot holds one process: the older one must be dead
             self._drop(self.workers[slot])
         self._latest[slot] = incarnation
-        self.workers[slot] = Worker(event.worker, pool, now)
+        self.workers[slot] = Worker(event.worker, pool, now, slot not in self.static)
 
     def _note_ready(self, now: float, event: ev.WorkerReady) -> None:
         worker = self.find(event.worker)

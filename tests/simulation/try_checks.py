@@ -143,6 +143,8 @@ def check_kill(ledger: Ledger, now: float, action: ev.Kill) -> None:
 
 def kill_at(ledger: Ledger, worker: Worker) -> float:
     """When to lose patience with the worker, if it stays as it is."""
+    if not worker.is_ours:
+        return float("inf")
     if worker.attempt is not None:
         return worker.attempt.kill_at
     if worker.state is State.CONNECTING:
