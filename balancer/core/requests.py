@@ -194,7 +194,9 @@ class Requests:
         self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
         is_full = expires_at >= patience_ends_at
-        member.held = Held(request.id, request.attempts, now, give_up_at, is_full, alarm)
+        member.held = Held(
+            request.id, request.attempts, now, expires_at, give_up_at, is_full, alarm
+        )
         self._pools.move(member, LinkSignal.FORWARDED)
 
     def fail_try(
