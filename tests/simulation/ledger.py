@@ -108,7 +108,7 @@ class Ledger:
         """All dates up to now have passed and been acted upon."""
         for worker in self.workers.values():
             if worker.attempt is not None and worker.attempt.times_out_at <= now:
-                worker.state = State.OVERDUE
+                self._be_overdue(worker, worker.attempt, now)
         self._prospects.clear()
 
     def note_end_of_step(self, now: float) -> None:
@@ -186,6 +186,12 @@ class Ledger:
         self._order += 1
         worker.state, worker.idle_order = State.IDLE, self._order
 
+    def _be_overdue(self, worker: Worker, attempt: Attempt, now: float) -> None:
+        """If the balancer sees it late, that is not counted to the worker."""
+        if worker.state is not State.OVERDUE:
+            worker.state = State.OVERDUE
+            attempt.kill_at += now - attempt.times_out_at
+
     def _drop(self, worker: Worker) -> None:
         self.released, worker.attempt = worker.attempt, None
         del self.workers[worker.id.slot]
@@ -224,7 +230,8 @@ class Ledger:
             case.excluded_pools |= {attempt.pool}
         worker = self.find(action.worker)
         if worker is not None and attempt is not None and attempt.times_out_at <= now:
-            worker.state = State.OVERDUE if why is Why.TIMEOUT else worker.state
+            if why is Why.TIMEOUT:
+                self._be_overdue(worker, attempt, now)
 
     def _note_refuse(self, now: float, action: ev.Refuse) -> None:
         if action.request == self.unreadable:
