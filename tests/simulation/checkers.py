@@ -13,8 +13,10 @@ from tests.simulation.books import State, Violation
 from tests.simulation.end_checks import check_answer, check_forget, check_refuse
 from tests.simulation.ledger import Ledger, costs_budget
 from tests.simulation.try_checks import (
+    check_ejected,
     check_forward,
     check_kill,
+    check_released,
     check_reply_dropped,
     check_try_failed,
 )
@@ -23,6 +25,8 @@ _CHECKS: dict[type, Callable[[Ledger, float, Any], None]] = {
     ev.Forward: check_forward,
     ev.TryFailed: check_try_failed,
     ev.Kill: check_kill,
+    ev.Released: check_released,
+    ev.Ejected: check_ejected,
     ev.ReplyDropped: check_reply_dropped,
     ev.Answer: check_answer,
     ev.Refuse: check_refuse,
@@ -70,7 +74,7 @@ class Checkers:
     ) -> None:
         """Violation if a promise is broken by this step."""
         ledger = self._ledger
-        slots_before = ledger.slot_count()
+        slots_before = ledger.roster.slot_count()
         ledger.note_event(now, event)
         for action in actions:
             _CHECKS[type(action)](ledger, now, action)
@@ -129,8 +133,8 @@ class Checkers:
             self._check_full()
 
     def _check_full(self) -> None:
-        ledger = self._ledger
-        idle = {slot for slot, worker in ledger.workers.items() if worker.state is State.IDLE}
-        missing = {slot for slots in ledger.slots.values() for slot in slots} - idle
+        roster = self._ledger.roster
+        idle = {slot for slot, worker in roster.workers.items() if worker.state is State.IDLE}
+        missing = {slot for slots in roster.slots.values() for slot in slots} - idle
         if missing:
             raise Violation("P9 self-healing", f"{missing} did not come back")

@@ -97,6 +97,7 @@ class Clients:
             timeout_s=timeout_s,
             try_timeout_s=try_timeout_s,
             once=self._is_drawn(Fault.ONCE, 0.3),
+            id=b"name-%d" % lane.below(9) if self._is_drawn(Fault.NAMED, 0.7) else None,
             priority=lane.choice((1, 0, 2)) if self._is_drawn(Fault.PRIORITY, 0.5) else 1,
         )
 

@@ -7,6 +7,7 @@ from balancer.core.events import (
     Kill,
     SlotAdded,
     SlotRemoved,
+    SlotRetired,
     WorkerConnected,
     WorkerId,
     WorkerLost,
@@ -41,6 +42,8 @@ class Launcher:
         self._failed: set[str] = set()
         """The slots to which nobody comes back, ever."""
         self._static: dict[str, bool] = {}
+        self._older: dict[str, Process] = {}
+        """Who is to be released when the process that was started beside it is ready."""
 
     def start(self) -> None:
         for slot, pool in self._scenario.slots:
@@ -88,14 +91,30 @@ class Launcher:
             self._on_death,
         )
         self.processes[process.worker] = process
-        self.tell(WorkerConnected(process.worker))
         lane = self._world.lane(slot)
+        older = self._older.get(slot)
+        is_beside = older is not None and (older.is_alive or lane.chance(0.3))
+        self.tell(WorkerConnected(process.worker, beside_older=is_beside))
         if self._bad_starts.get(slot):
             self._bad_starts[slot] -= 1
             self._world.later(lane.steps_s(0, 2), process.die)
         if not self.is_drawn(Fault.STUCK_START, slot, 0.2):
             ready = partial(self.report_ready, process, process.worker)
             self._world.later(lane.steps_s(0, 2), ready)
+
+    def succeed(self, process: Process) -> None:
+        """Start its successor; it serves on until that is ready."""
+        slot = process.worker.slot
+        self._older[slot] = process
+        self.current[slot] = None
+        self._start(slot)
+
+    def release(self, worker: WorkerId) -> None:
+        """The balancer has no use for it any more."""
+        process = self.processes[worker]
+        if self._older.get(worker.slot) is process:
+            del self._older[worker.slot]
+        self._world.later(self._world.lane(worker.slot).steps_s(0, 1), process.leave)
 
     def next_incarnation(self, slot: str) -> WorkerId:
         self._incarnations[slot] = self._incarnations.get(slot, 0) + 1
@@ -118,6 +137,8 @@ class Launcher:
         slot = process.worker.slot
         lane = self._world.lane(slot)
         is_noticed = self._tell_of_death(process)
+        if self._older.get(slot) is process and not lane.chance(0.3):
+            del self._older[slot]
         if self.current.get(slot) is not process:
             return
         self.current[slot] = None
@@ -172,10 +193,23 @@ class Launcher:
             return lane.choice(behaviours)
         return None
 
+    def retire_slot(self, slot: str) -> None:
+        """Its process is stopped when it is released; the slot may be added again."""
+        world, lane = self._world, self._world.lane(slot)
+        self.current.pop(slot)
+        self._older.pop(slot, None)
+        self.tell(SlotRetired(slot))
+        if lane.chance(0.5):
+            delay_s = lane.steps_s(0, 4)
+            world.later(delay_s, partial(self.add_slot, slot, self.pool_of[slot]))
+
     def remove_slot(self, slot: str) -> None:
         """Its process finishes what it has in hand, or dies; the slot may be added again."""
         world, lane = self._world, self._world.lane(slot)
         process = self.current.pop(slot)
+        older = self._older.pop(slot, None)
+        if older is not None:
+            older.die()
         self.tell(SlotRemoved(slot))
         if process is not None and lane.chance(0.3):
             world.later(lane.steps_s(0, 2), process.die)

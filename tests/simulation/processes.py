@@ -140,6 +140,8 @@ class Process:
     def _begin(self, task: Forward, behaviour: Behaviour) -> None:
         world, lane = self._world, self._lane
         soon_s, expires_in_s = lane.steps_s(0, 2), task.expires_at - world.now
+        if world.is_quiet and behaviour is Behaviour.EMPTY:
+            soon_s = 0.0  # who declines decides at once: the time is for those who do not
         reply = partial(self._reply, task)
         match behaviour:
             case Behaviour.HANGS:

@@ -53,6 +53,9 @@ class Fault(StrEnum):
     CRASH = "crash out of the blue"
     SLOT_REMOVED = "slot removed"
     SLOT_ADDED = "slot added"
+    SLOT_RETIRED = "slot retired"
+    SUCCESSOR = "successor started beside"
+    RECONFIGURED = "limits and order changed"
     STATIC = "static worker"
     STALE_EVENT = "stale or doubled event"
     CLIENT_GONE = "client gone"
@@ -62,6 +65,7 @@ class Fault(StrEnum):
     TOO_LARGE = "too large"
     OWN_TIMEOUT = "own timeout"
     ONCE = "once"
+    NAMED = "named by its client"
     PRIORITY = "priority"
     POISON = "poison"
     DRAIN = "drain"
@@ -109,7 +113,7 @@ def draw(lane: Lane) -> Scenario:
     bursts = lane.choice(((1,), (1, 1, 2, 4, 8)))
     return Scenario(
         grid_s=lane.choice((0.25, 0.25, 0.25, 0.001)),
-        limits=_draw_patience(lane) if is_lasting else _draw_limits(lane),
+        limits=draw_limits(lane, is_lasting=is_lasting),
         pools=pools,
         slots=tuple(slots[: lane.between(1, 6)]),
         faults=faults - {Fault.DRAIN, Fault.POISON} if is_lasting else faults,
@@ -125,11 +129,15 @@ def draw(lane: Lane) -> Scenario:
     )
 
 
-def _draw_limits(lane: Lane) -> Limits:
+def draw_limits(lane: Lane, *, is_lasting: bool) -> Limits:
+    return _draw_patience(lane) if is_lasting else _draw_oddities(lane)
+
+
+def _draw_oddities(lane: Lane) -> Limits:
     """Most of them generous in most seeds: a request refused at the door tells little more."""
     return Limits(
         deadline_s=lane.choice((10.0, 5.0, 2.0, 1.0)),
-        deadline_max_s=lane.choice((12.0, 3.0)),
+        deadline_max_s=lane.choice((12.0, 5.0)),
         try_timeout_s=lane.choice((1.0, 2.0, 0.5, 0.25)),
         try_start_min_s=lane.choice((0.001, 0.25)),
         queue_limit=_rarely(lane, (5, 2, 1, 0), 1000),
@@ -143,6 +151,9 @@ def _draw_limits(lane: Lane) -> Limits:
         strikes=lane.choice((10, 3, 2, 1)),
         revive_grace_s=lane.choice((1.0, 0.25, 0.0)),
         hang_kill_after_s=lane.choice((1.0, 0.5, 0.25)),
+        ejection_tries=lane.choice((3, 1, 1000)),
+        ejection_s=lane.choice((1.0, 0.25, 5.0)),
+        ejection_max_s=lane.choice((20.0, 2.0)),
         on_empty_next_pool=lane.chance(0.3),
     )
 
@@ -158,6 +169,9 @@ def _draw_patience(lane: Lane) -> Limits:
         strikes=1000,
         revive_grace_s=lane.choice((1.0, 0.25, 0.0)),
         hang_kill_after_s=lane.choice((1.0, 0.5, 0.25)),
+        ejection_tries=lane.choice((3, 1, 1000)),
+        ejection_s=lane.choice((1.0, 0.25, 5.0)),
+        ejection_max_s=lane.choice((20.0, 2.0)),
         on_empty_next_pool=lane.chance(0.3),
     )
 

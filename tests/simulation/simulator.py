@@ -10,7 +10,15 @@ from hashlib import sha256
 from random import Random
 
 from balancer.core.dispatcher import Dispatcher
-from balancer.core.events import Action, DrainStarted, Event, Forward, Kill, RequestArrived
+from balancer.core.events import (
+    Action,
+    DrainStarted,
+    Event,
+    Forward,
+    Kill,
+    Released,
+    RequestArrived,
+)
 from tests.simulation.checkers import Checkers, Rest
 from tests.simulation.clients import Clients
 from tests.simulation.launcher import Launcher
@@ -183,6 +191,8 @@ class Simulation:
                 self._links.forward(action)
             elif isinstance(action, Kill):
                 self._launcher.kill(action)
+            elif isinstance(action, Released):
+                self._launcher.release(action.worker)
         if self._slow_step_s:
             world.advance(now + self._slow_step_s)
 

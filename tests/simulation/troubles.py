@@ -1,12 +1,14 @@
 """What goes wrong in a simulated world at some moment or other, and the links that carry it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from balancer.core.events import (
     Event,
     Forward,
     Outcome,
+    Reconfigured,
     ReplyArrived,
     RequestId,
     SlotAdded,
@@ -18,7 +20,7 @@ from balancer.core.events import (
 )
 from tests.simulation.launcher import Launcher
 from tests.simulation.processes import Process, value_of
-from tests.simulation.scenario import Fault, Scenario
+from tests.simulation.scenario import Fault, Scenario, draw_limits
 from tests.simulation.world import World
 
 _HEARTBEAT_TIMEOUT_S = 1.5
@@ -40,6 +42,9 @@ class Troubles:
             Fault.LINK_LOST: self._lose_link,
             Fault.SLOT_REMOVED: self._remove_slot,
             Fault.SLOT_ADDED: self._add_slot,
+            Fault.SLOT_RETIRED: self._retire_slot,
+            Fault.SUCCESSOR: self._succeed,
+            Fault.RECONFIGURED: self._reconfigure,
             Fault.STALE_EVENT: self._repeat_old_news,
         }
         lane = self._world.lane("troubles")
@@ -128,6 +133,29 @@ class Troubles:
         if slots:
             self._launcher.remove_slot(slots[pick % len(slots)])
         return bool(slots)
+
+    def _retire_slot(self, pick: int) -> bool:
+        slots = list(self._launcher.current)
+        if slots:
+            self._launcher.retire_slot(slots[pick % len(slots)])
+        return bool(slots)
+
+    def _succeed(self, pick: int) -> bool:
+        process = self._victim(pick)
+        if process is None or not process.is_ready or self._launcher.is_static(process.worker.slot):
+            return False
+        self._launcher.succeed(process)
+        return True
+
+    def _reconfigure(self, pick: int) -> bool:
+        scenario, lane = self._scenario, self._world.lane("configuration")
+        limits = draw_limits(lane, is_lasting=scenario.is_lasting)
+        # Seconds that are forgotten do not come back: a window is not compared with another.
+        limits = replace(limits, retry_budget_window_s=scenario.limits.retry_budget_window_s)
+        pools = list(scenario.pools)
+        order = tuple(pools.pop(pick % len(pools)) for _ in scenario.pools)
+        self._launcher.tell(Reconfigured(limits, order))
+        return True
 
     # --- news that are none -------------------------------------------------------------------
 
