@@ -193,9 +193,15 @@ class Requests:
         give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
         self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
-        is_full = expires_at >= patience_ends_at
         member.held = Held(
-            request.id, request.attempts, now, expires_at, give_up_at, is_full, alarm
+            request.id,
+            request.attempts,
+            now,
+            expires_at,
+            give_up_at,
+            is_full=expires_at >= patience_ends_at,
+            is_last_resort=member.state is State.EJECTED,
+            alarm=alarm,
         )
         self._pools.move(member, LinkSignal.FORWARDED)
 
@@ -262,10 +268,12 @@ class Requests:
         """The request is over: nothing of it stays but the try that a worker may still hold."""
         if request.id in self.queue:
             self.queue.remove(request)
+        was_trying = request.phase is Phase.TRYING
         request.move(signal)
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
-        if not request.attempts and request.name is not None:
+        has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
+        if request.once and request.name is not None and not has_run:
             self._once_ids.pop(request.name, None)
         del self._open[request.id]
         of_client = self._clients[request.client]

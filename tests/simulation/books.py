@@ -96,6 +96,8 @@ class Case:
     excluded_slots: frozenset[str] = frozenset()
     excluded_pools: frozenset[str] = frozenset()
     strikes: int = 0
+    is_poison: bool = False
+    """Its strikes were too many when it got the last one."""
     may_have_run: bool = False
     is_final: bool = False
     grace_ends_at: float | None = None

@@ -36,7 +36,7 @@ def check_refuse(ledger: Ledger, now: float, action: ev.Refuse) -> None:
     if case.holder is not None:
         raise Violation("P5 list of tries", f"{action} leaves out {case.holder}")
     _check_tries(case, action)
-    if action.may_have_run != (case.may_have_run or ledger.is_known_name):
+    if action.may_have_run != (case.may_have_run or action.reason is Reason.DUPLICATE):
         raise Violation("P5 honest", f"{action}, but may_have_run is {case.may_have_run}")
     if action.retry_after_s is not None and not 0 <= action.retry_after_s < 1_000_000:
         raise Violation("P5 honest", f"{action}: retry_after_s makes no sense")
@@ -70,7 +70,7 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
             return not case.attempts and ends_at is not None and now >= ends_at - TINY_S
         case Reason.POISONED:
             is_hopeless = ledger.prospect(case) is Prospect.NOBODY
-            return case.strikes >= limits.strikes and not is_hopeless
+            return case.is_poison and not is_hopeless
         case Reason.RETRY_BUDGET:
             return _is_budget_spent(ledger, now, case)
         case Reason.EXHAUSTED:

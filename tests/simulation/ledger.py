@@ -155,6 +155,7 @@ class Ledger:
         case.failed.append(FailedTry(slot, why, action.took_s))
         if why in (Why.TIMEOUT, Why.DIED):
             case.strikes += 1
+            case.is_poison = case.strikes >= self.limits.strikes
         self.retries.again[int(now)] += costs_budget(case)
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True

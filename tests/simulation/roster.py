@@ -10,6 +10,8 @@ from tests.simulation.books import NEVER, Attempt, Prospect, State, Worker
 Exclusion = tuple[frozenset[str], frozenset[str]]
 """The slots and the pools that a request is done with."""
 
+_LAST = 1_000_000_000
+
 
 class Roster:
     """The slots, and the workers that fill them or stand beside."""
@@ -217,7 +219,8 @@ class Roster:
             worker.state = State.EJECTED
             worker.ejections += 1
             worker.ejected_until = now + duration_s
-            worker.idle_order = 1_000_000_000  # if it comes back in this step, it comes last
+            self._order += 1
+            worker.idle_order = _LAST + self._order  # if it comes back in this step, it comes last
 
     def note_time(self, now: float) -> None:
         """All dates up to now have passed and been acted upon."""
@@ -225,7 +228,7 @@ class Roster:
             if worker.attempt is not None and worker.attempt.times_out_at <= now:
                 self.be_overdue(worker, worker.attempt, now)
         ejected = (worker for worker in self.workers.values() if worker.ejected_until <= now)
-        for worker in sorted(ejected, key=lambda worker: worker.ejected_until):
+        for worker in sorted(ejected, key=lambda w: (w.ejected_until, w.idle_order)):
             self._be_idle(worker)
 
     def be_overdue(self, worker: Worker, attempt: Attempt, now: float) -> None:

@@ -35,7 +35,7 @@ def _check_untried(ledger: Ledger, case: Case, worker: Worker) -> None:
         raise Violation("P4 untried", f"{request} goes to {worker.id}, which would do the same")
     if case.is_final:
         raise Violation("P6 once", f"{request} may have run and goes to {worker.id}")
-    if case.strikes >= ledger.limits.strikes:
+    if case.is_poison:
         raise Violation("P7 poison", f"{request} has {case.strikes} strikes already")
 
 
