@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from balancer.core.events import FailedTry, RequestArrived, RequestId, WorkerId
+from balancer.core.events import FailedTry, RequestArrived, RequestId, Why, WorkerId
 
 TINY_S = 1e-6
 """What two ways to add up the same durations may differ by."""
@@ -100,10 +100,16 @@ class Case:
     """Its strikes were too many when it got the last one."""
     may_have_run: bool = False
     is_final: bool = False
+    gives_way_until: float | None = None
+    """It may be the cause of its failures: until then others may go first, idle workers or not."""
     grace_ends_at: float | None = None
     """While nobody untried is alive: until when it waits for somebody to come back."""
     patience_ends_at: float | None = None
     """While it was never tried: until when it waits in the queue, if there is such a limit."""
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.strikes > 1 or any(attempt.why is Why.TIMEOUT for attempt in self.failed)
 
 
 @dataclass(slots=True)

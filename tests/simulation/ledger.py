@@ -80,6 +80,9 @@ class Ledger:
     def note_time(self, now: float) -> None:
         """All dates up to now have passed and been acted upon."""
         self.roster.note_time(now)
+        for case in self.queued.values():
+            if case.gives_way_until is not None and case.gives_way_until <= now:
+                case.gives_way_until = None
         self._prospects.clear()
 
     def note_end_of_step(self, now: float) -> None:
@@ -143,7 +146,7 @@ class Ledger:
         self._leave_queue(action.request)
         case.attempts.append(attempt)
         case.holder = attempt
-        case.grace_ends_at = case.patience_ends_at = None
+        case.grace_ends_at = case.patience_ends_at = case.gives_way_until = None
         self.roster.note_forward(worker, attempt)
         if len(case.attempts) == 1:
             self.retries.first[int(now)] += 1
@@ -155,8 +158,12 @@ class Ledger:
         case.failed.append(FailedTry(slot, why, action.took_s))
         if why in (Why.TIMEOUT, Why.DIED):
             case.strikes += 1
-            case.is_poison = case.strikes >= self.limits.strikes
+        case.is_poison = case.strikes >= self.limits.strikes
         self.retries.again[int(now)] += costs_budget(case)
+        if case.is_suspect:
+            patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+            until = min(now + patience_s, case.deadline - case.try_timeout_s)
+            case.gives_way_until = until if until > now else None
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True
             case.is_final = case.arrived.once

@@ -63,7 +63,7 @@ def check_waiting(ledger: Ledger, now: float) -> None:
     """Nobody waits for nothing, nor while somebody untried stands by."""
     for case in ledger.queued.values():
         prospect = ledger.prospect(case)
-        if prospect in AT_ONCE:
+        if prospect in AT_ONCE and case.gives_way_until is None:
             raise Violation("P4 failover", f"{case} waits though {prospect.value}")
         if prospect is Prospect.NOBODY:
             raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
@@ -85,6 +85,7 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     dates = [case.deadline for case in ledger.cases.values()]
     if ledger.is_draining and dates:
         dates.append(ledger.drain_ends_at)
+    dates += [c.gives_way_until for c in ledger.queued.values() if c.gives_way_until is not None]
     dates += [next_date(worker) for worker in ledger.roster.all()]
     soonest = min(dates, default=NEVER)
     if ledger.event is None and soonest <= now - TINY_S:
