@@ -103,6 +103,7 @@ def test_every_limit_that_a_person_may_set_has_an_option() -> None:
 # --- sources -----------------------------------------------------------------------------------
 
 EXAMPLES: dict[str, tuple[str, object]] = {
+    "ejection": ("3s", 3.0),
     "name": ("blue", "blue"),
     "bind": ("ipc:///tmp/x", "ipc:///tmp/x"),
     "restart": ("false", False),
