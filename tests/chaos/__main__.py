@@ -10,12 +10,15 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Verdict, run
+from tests.chaos.table import print_table
 
 VIOLATIONS_SHOWN = 30
 
 
 def main() -> int:
     arguments = _arguments()
+    if arguments.table:
+        return print_table()
     kinds = arguments.faults.split(",") if arguments.faults else None
     directory = Path(arguments.keep or tempfile.mkdtemp(prefix="chaos-"))
     directory.mkdir(exist_ok=True)
@@ -29,6 +32,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to break things (30)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
     parser.add_argument("--faults", help=f"only these, with commas: {', '.join(FAULTS)}")
+    parser.add_argument("--table", action="store_true", help="measure the fault table instead")
     parser.add_argument("--keep", help="the directory for the histories and the cluster's log")
     return parser.parse_args()
 

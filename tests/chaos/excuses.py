@@ -42,6 +42,8 @@ class Excuse:
     of_fragile: frozenset[str] = frozenset()
     """For what is sent ``once``, or by a client that sends nothing twice."""
     cuts_connections: bool = False
+    delays: bool = False
+    """Replies come late to clients that do not look at the clock themselves."""
     only_proxied: bool = False
 
 
@@ -49,7 +51,11 @@ _WORKER = Excuse(3.0, of_fragile=frozenset({EXHAUSTED}))
 """What is marked ``once`` is not sent on. The margin is the time to find a frozen worker."""
 _CUT = Excuse(1.0, of_fragile=frozenset({LOST, NO_REPLY, EXHAUSTED, LATE}), cuts_connections=True)
 _PROXY = Excuse(
-    3.5, of_fragile=frozenset({LOST, NO_REPLY}), cuts_connections=True, only_proxied=True
+    3.5,
+    delays=True,
+    of_fragile=frozenset({LOST, NO_REPLY}),
+    cuts_connections=True,
+    only_proxied=True,
 )
 
 EXCUSES: dict[str, Excuse] = {
@@ -58,7 +64,7 @@ EXCUSES: dict[str, Excuse] = {
     "crash": _WORKER,
     "hang": _WORKER,
     "kill-balancer": _CUT,
-    "stop-balancer": Excuse(0.5),
+    "stop-balancer": Excuse(0.5, delays=True),
     "kill-launcher": _CUT,
     "drain": Excuse(
         1.0,
@@ -67,8 +73,8 @@ EXCUSES: dict[str, Excuse] = {
         cuts_connections=True,
     ),
     "descriptors": Excuse(0.5, of_fragile=frozenset({NO_REPLY})),
-    "latency": Excuse(0.5, only_proxied=True),
-    "slices": Excuse(0.5, only_proxied=True),
+    "latency": Excuse(0.5, delays=True, only_proxied=True),
+    "slices": Excuse(0.5, delays=True, only_proxied=True),
     "reset": _PROXY,
     "blackhole": _PROXY,
 }
@@ -94,15 +100,18 @@ class Faults:
         last = bisect_right(self._begins, end)
         return [kind for _, until, kind in self._windows[first:last] if until >= begin]
 
+    def delayed(self, operation: Operation, outcome: Outcome) -> bool:
+        """Whether its reply may have come as late as it did."""
+        return operation.shell in ("req", "dealer") and any(
+            EXCUSES[kind].delays or EXCUSES[kind].cuts_connections
+            for kind in self._to_blame(operation, outcome)
+        )
+
     def excuse(self, operation: Operation, outcome: Outcome) -> bool:
         """Whether the operation may have ended so."""
         if outcome.label in EXPECTED[operation.kind]:
             return True
-        kinds = [
-            kind
-            for kind in self.during(operation.invoked_at, outcome.at)
-            if operation.via_proxy or not EXCUSES[kind].only_proxied
-        ]
+        kinds = self._to_blame(operation, outcome)
         is_fragile = operation.once or operation.shell in ("req", "dealer")
         cuts = sum(EXCUSES[kind].cuts_connections for kind in kinds)
         if outcome.label == LOST and cuts >= LOSSES_MAX:
@@ -114,3 +123,10 @@ class Faults:
             or (is_fragile and outcome.label in EXCUSES[kind].of_fragile)
             for kind in kinds
         )
+
+    def _to_blame(self, operation: Operation, outcome: Outcome) -> Sequence[str]:
+        return [
+            kind
+            for kind in self.during(operation.invoked_at, outcome.at)
+            if operation.via_proxy or not EXCUSES[kind].only_proxied
+        ]

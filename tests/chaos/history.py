@@ -39,7 +39,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an operation ended for its client. A second one for the same operation is a fault."""
+    """How an operation ended for its client; a reply may still follow where it gave up."""
 
     op: str
     at: float
@@ -99,10 +99,11 @@ class History:
         return runs
 
     def endings(self) -> Iterator[tuple[Operation, Outcome]]:
-        """Every operation that was completed, with its first outcome."""
+        """Every operation that was completed, with its outcome: its reply, if one came at all."""
         for op, operation in self.operations.items():
-            if self.outcomes.get(op):
-                yield operation, self.outcomes[op][0]
+            outcomes = self.outcomes.get(op, [])
+            for outcome in sorted(outcomes, key=lambda outcome: outcome.status is None)[:1]:
+                yield operation, outcome
 
 
 def digest(body: Any) -> str:
