@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.chaos.excuses import EXCUSES, Faults
+from tests.chaos.excuses import Faults
 from tests.chaos.history import History, Operation, Run
 
 REPLY_MARGIN_S = 0.5
@@ -98,16 +98,28 @@ def in_time(history: History) -> Found:
         late_s = outcome.at - operation.deadline
         if outcome.status is None or late_s <= REPLY_MARGIN_S:
             continue
-        if not faults.delayed(operation, outcome):
+        has_own_clock = operation.shell in ("sync", "async")
+        if has_own_clock or not faults.held_up(operation, outcome.at):
             yield operation.op, f"{outcome.label} came {late_s:.3f} s past its deadline"
 
 
 def not_begun_late(history: History) -> Found:
-    """Nothing is executed for a client that cannot wait for it any more."""
+    """Nothing is executed for a client that has its answer, or cannot wait for it any more."""
+    faults = Faults(history.faults)
+    outcomes = {operation.op: outcome for operation, outcome in history.endings()}
     for run in history.runs.values():
-        operation = history.operations.get(run.op)
-        if operation is not None and run.started_at > operation.deadline + START_MARGIN_S:
-            yield run.op, f"began {run.started_at - operation.deadline:.3f} s past its deadline"
+        operation, outcome = history.operations.get(run.op), outcomes.get(run.op)
+        if operation is None:
+            continue
+        late_s = run.started_at - operation.deadline
+        # How long a request lay in the socket of a frozen balancer, that balancer cannot know.
+        if late_s > START_MARGIN_S and not faults.held_up(operation, run.started_at):
+            yield run.op, f"began {late_s:.3f} s past its deadline"
+        if outcome is None or outcome.status != 200:
+            continue
+        # What was sent again may be answered while a first worker has not begun with it.
+        if run.started_at > outcome.at and not faults.cuts(operation, outcome.at):
+            yield run.op, f"began {run.started_at - outcome.at:.3f} s after it was answered"
 
 
 def failed_for_a_reason(history: History) -> Found:
@@ -127,8 +139,7 @@ def poison_is_stopped(history: History) -> Found:
     faults, runs = Faults(history.faults), history.runs_of()
     for operation, outcome in history.endings():
         if operation.kind in ("crash", "hang"):
-            kinds = faults.during(operation.invoked_at, outcome.at)
-            sendings = 1 + sum(EXCUSES[kind].cuts_connections for kind in kinds)
+            sendings = 1 + faults.cuts(operation, outcome.at)
             victims = len(_executions(runs.get(operation.op, ())))
             if victims > STRIKES_MAX * sendings:
                 yield operation.op, f"{_name(operation)} took {victims} workers"

@@ -100,22 +100,28 @@ class Faults:
         last = bisect_right(self._begins, end)
         return [kind for _, until, kind in self._windows[first:last] if until >= begin]
 
-    def delayed(self, operation: Operation, outcome: Outcome) -> bool:
-        """Whether its reply may have come as late as it did."""
-        return operation.shell in ("req", "dealer") and any(
+    def held_up(self, operation: Operation, until: float) -> bool:
+        """Whether the request or its reply may have lain somewhere longer than its time."""
+        return any(
             EXCUSES[kind].delays or EXCUSES[kind].cuts_connections
-            for kind in self._to_blame(operation, outcome)
+            for kind in self._to_blame(operation, until)
         )
+
+    def cuts(self, operation: Operation, until: float) -> int:
+        """How many connections it may have lost, and so have been sent again."""
+        kinds = self._to_blame(operation, until)
+        return sum(EXCUSES[kind].cuts_connections for kind in kinds)
 
     def excuse(self, operation: Operation, outcome: Outcome) -> bool:
         """Whether the operation may have ended so."""
         if outcome.label in EXPECTED[operation.kind]:
             return True
-        kinds = self._to_blame(operation, outcome)
+        kinds = self._to_blame(operation, outcome.at)
         is_fragile = operation.once or operation.shell in ("req", "dealer")
-        cuts = sum(EXCUSES[kind].cuts_connections for kind in kinds)
-        if outcome.label == LOST and cuts >= LOSSES_MAX:
+        if outcome.label == LOST and self.cuts(operation, outcome.at) >= LOSSES_MAX:
             return True
+        if operation.kind == "hang" and outcome.label == LATE and self.cuts(operation, outcome.at):
+            return True  # it began anew with another balancer
         if kinds and operation.kind == "hurried" and outcome.label in (UNREACHABLE, NO_REPLY, LOST):
             return True
         return any(
@@ -124,9 +130,9 @@ class Faults:
             for kind in kinds
         )
 
-    def _to_blame(self, operation: Operation, outcome: Outcome) -> Sequence[str]:
+    def _to_blame(self, operation: Operation, until: float) -> Sequence[str]:
         return [
             kind
-            for kind in self.during(operation.invoked_at, outcome.at)
+            for kind in self.during(operation.invoked_at, until)
             if operation.via_proxy or not EXCUSES[kind].only_proxied
         ]

@@ -25,6 +25,7 @@ from tests.cluster.running import PROJECT, Cluster, free_address
 
 WORKERS = 4
 TRY_TIMEOUT_S = 1.0
+DRAIN_TIMEOUT_S = 1.5
 STOP_TIMEOUT_S = 20.0
 SHELLS = [("sync", False), ("async", False), ("req", False), ("dealer", False)]
 PROXIED_SHELLS = [("sync", True), ("async", True), ("dealer", True)]
@@ -85,9 +86,14 @@ class World:
             f'[[pool]]\nname = "work"\nhandler = "tests.chaos.jobs:Worker"\nworkers = {WORKERS}\n'
             f'[[pool]]\nname = "by-hand"\nendpoints = {endpoints}\n'
         )
-        options = ("--config", str(config), "--try-timeout", f"{TRY_TIMEOUT_S}s")
+        options = {
+            "--config": str(config),
+            "--try-timeout": f"{TRY_TIMEOUT_S}s",
+            "--drain-timeout": f"{DRAIN_TIMEOUT_S}s",
+        }
+        arguments = itertools.chain.from_iterable(options.items())
         self.cluster = ChaosCluster(
-            *options, log=directory / "cluster.log", env=dict(self._environment)
+            *arguments, log=directory / "cluster.log", env=dict(self._environment)
         )
         host, _, port = self.cluster.address.removeprefix("tcp://").partition(":")
         self.proxy = Proxy((host, int(port)))
