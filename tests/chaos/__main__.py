@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Verdict, run
+from tests.chaos.sabotage import SABOTAGES, play_all
 from tests.chaos.table import print_table
 
 VIOLATIONS_SHOWN = 30
@@ -19,11 +20,14 @@ def main() -> int:
     arguments = _arguments()
     if arguments.table:
         return print_table()
+    if arguments.sabotage:
+        return play_all(arguments.sabotage)
     kinds = arguments.faults.split(",") if arguments.faults else None
     directory = Path(arguments.keep or tempfile.mkdtemp(prefix="chaos-"))
     directory.mkdir(exist_ok=True)
     print(f"chaos for {arguments.seconds:g} s, seed {arguments.seed}, histories in {directory}")
-    verdict = asyncio.run(run(directory, arguments.seconds, arguments.seed, kinds))
+    seconds, seed, pace = arguments.seconds, arguments.seed, arguments.pace
+    verdict = asyncio.run(run(directory, seconds, seed, kinds, pace))
     return report(verdict)
 
 
@@ -32,7 +36,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to break things (30)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
     parser.add_argument("--faults", help=f"only these, with commas: {', '.join(FAULTS)}")
+    parser.add_argument("--pace", type=float, default=1.0, help="so many times as often (1)")
     parser.add_argument("--table", action="store_true", help="measure the fault table instead")
+    parser.add_argument("--sabotage", choices=[*SABOTAGES, "all"], help="see a bug being found")
     parser.add_argument("--keep", help="the directory for the histories and the cluster's log")
     return parser.parse_args()
 

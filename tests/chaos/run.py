@@ -37,7 +37,13 @@ class Verdict:
     healed_within_s: float = 0.0
 
 
-async def run(directory: Path, seconds: float, seed: int, kinds: Iterable[str] | None) -> Verdict:
+async def run(
+    directory: Path,
+    seconds: float,
+    seed: int,
+    kinds: Iterable[str] | None = None,
+    pace: float = 1.0,
+) -> Verdict:
     """Play it in this directory, which keeps the histories and the cluster's log."""
     found: list[Violation] = []
     verdict = Verdict(seed, History(), found)
@@ -48,7 +54,7 @@ async def run(directory: Path, seconds: float, seed: int, kinds: Iterable[str] |
         verdict.baseline = _balancer_size(world)
         for shell, via_proxy in (*SHELLS, *PROXIED_SHELLS):
             world.start_client(shell, via_proxy)
-        verdict.injected = await _play(world, plan(seconds, seed, kinds))
+        verdict.injected = await _play(world, plan(seconds, seed, kinds, pace))
         await world.stop_clients()
         began_at = time.monotonic()
         await _prove_well(world, verdict, "at the end")
@@ -68,7 +74,8 @@ async def _play(world: World, schedule: Iterable[Due]) -> Counter[str]:
 
     async def play(due: Due) -> None:
         await asyncio.sleep(started_at + due.at_s - time.monotonic())
-        injected[due.kind] += await inject(world, due.kind, due.seed)
+        has_happened = await inject(world, due.kind, due.seed)
+        injected[due.kind] += has_happened  # in one step: the others count, too
 
     await asyncio.gather(*map(play, schedule))
     return injected

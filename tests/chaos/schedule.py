@@ -41,11 +41,14 @@ class Due:
     """For what else there is to choose."""
 
 
-def plan(seconds: float, seed: int, kinds: Iterable[str] | None = None) -> list[Due]:
-    """The faults of a run, in order of time; each kind at least once."""
+def plan(
+    seconds: float, seed: int, kinds: Iterable[str] | None = None, pace: float = 1.0
+) -> list[Due]:
+    """The faults of a run, in order of time; each kind at least once, and ``pace`` times as often
+    as usual."""
     dice = random.Random(seed)
     faults = []
     for kind in sorted(kinds or RATES_PER_S):
-        for _ in range(max(1, round(RATES_PER_S[kind] * seconds))):
+        for _ in range(max(1, round(RATES_PER_S[kind] * pace * seconds))):
             faults.append(Due(dice.uniform(0, seconds), kind, dice.randrange(1 << 32)))
     return sorted(faults, key=lambda due: due.at_s)
