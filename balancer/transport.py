@@ -24,6 +24,7 @@ from balancer.core.events import (
     Forget,
     Forward,
     Refuse,
+    Released,
     WorkerId,
     WorkerLost,
 )
@@ -33,6 +34,11 @@ from balancer.link import Link
 
 REDIAL_FIRST_S = 0.05
 REDIAL_MAX_S = 5.0
+STALL_S = 0.25
+"""So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
+SETTLE_S = 0.02
+"""How long nothing must arrive after a stall: libzmq's thread may have been paused with us."""
+SETTLE_TURNS_MAX = 50
 EXIT_GRACE_S = 0.05
 """How long after a worker's exit its connection may take to end: its last reply comes first.
 Longer means that somebody else, a child of it, still holds the connection."""
@@ -45,7 +51,6 @@ class Endpoint:
     slot: str
     address: str
     probe: bool
-    dials: int = 0
     failures: int = 0
 
 
@@ -62,6 +67,7 @@ class Transport:
         self._links: dict[WorkerId, Link] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._numbers = count(1)
+        self._dials = count(1)
         self._events: list[Event] = []
         self._touched: dict[Link, None] = {}
         self._read_frontend_again = False
@@ -76,14 +82,31 @@ class Transport:
         self._events.append(event)
 
     def poll(self, until: float | None) -> list[Event]:
-        """What has happened; waits for something to happen, at the longest until that instant."""
+        """What has happened; waits for something to happen, at the longest until that instant.
+
+        Whoever lets dates pass after this call has seen all that arrived before them: a worker
+        that replied in time is not late because we were (SIGSTOP, a loaded machine).
+        """
         self._read_touched()
-        for key, _ in self.selector.select(self._patience_s(until)):
-            key.data()
+        self._read_ready(self._patience_s(until))
+        if until is not None and time.monotonic() > until + STALL_S:
+            self._catch_up()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         events, self._events = self._events, []
         return events
+
+    def _read_ready(self, patience_s: float | None) -> bool:
+        ready = self.selector.select(patience_s)
+        for key, _ in ready:
+            key.data()
+        return bool(ready)
+
+    def _catch_up(self) -> None:
+        for _ in range(SETTLE_TURNS_MAX):
+            self._read_touched()
+            if not self._read_ready(SETTLE_S):
+                return
 
     def _patience_s(self, until: float | None) -> float | None:
         if self._events or self._read_frontend_again:
@@ -126,6 +149,8 @@ class Transport:
                     self._read_frontend_again = True
                 case Forget(request):
                     self.frontend.forget(request)
+                case Released(worker) if worker in self._links:
+                    self._close(self._links[worker])
                 case _:
                     pass
 
@@ -151,7 +176,15 @@ class Transport:
 
     # --- links ----------------------------------------------------------------------------------
 
-    def dial(self, worker: WorkerId, address: str, *, is_ours: bool, must_ping: bool) -> None:
+    def dial(
+        self,
+        worker: WorkerId,
+        address: str,
+        *,
+        is_ours: bool,
+        must_ping: bool,
+        beside_older: bool = False,
+    ) -> None:
         """Open a link; WorkerConnected and WorkerReady follow, or WorkerLost."""
         try:
             link = Link(
@@ -160,13 +193,20 @@ class Transport:
                 address,
                 is_ours=is_ours,
                 must_ping=must_ping,
+                beside_older=beside_older,
                 max_body_bytes=self._limits.max_body_bytes,
             )
         except zmq.ZMQError:
             # Out of descriptors, which may pass: clients have them, and clients leave.
             self._after(
                 REDIAL_MAX_S,
-                lambda: self.dial(worker, address, is_ours=is_ours, must_ping=must_ping),
+                lambda: self.dial(
+                    worker,
+                    address,
+                    is_ours=is_ours,
+                    must_ping=must_ping,
+                    beside_older=beside_older,
+                ),
             )
             return
         self._links[worker] = link
@@ -189,16 +229,22 @@ class Transport:
 
     def add_endpoint(self, slot: str, address: str, probe: bool) -> None:
         """Keep a link to a worker that is not ours, with a fresh socket whenever one ends."""
-        self._endpoints[slot] = Endpoint(slot, address, probe)
-        self._dial_endpoint(self._endpoints[slot])
+        endpoint = self._endpoints[slot] = Endpoint(slot, address, probe)
+        self._dial_endpoint(endpoint)
+
+    def remove_endpoint(self, slot: str) -> None:
+        """Dial it no more; its link stays until the core has released it."""
+        del self._endpoints[slot]
 
     def note_ready(self, worker: WorkerId) -> None:
         if worker.slot in self._endpoints:
             self._endpoints[worker.slot].failures = 0
 
     def _dial_endpoint(self, endpoint: Endpoint) -> None:
-        endpoint.dials += 1
-        worker = WorkerId(endpoint.slot, endpoint.dials)
+        if self._endpoints.get(endpoint.slot) is not endpoint:
+            return  # removed meanwhile
+        # Counted over all endpoints: a slot that is removed and added again has newer workers.
+        worker = WorkerId(endpoint.slot, next(self._dials))
         self.dial(worker, endpoint.address, is_ours=False, must_ping=endpoint.probe)
 
     def _close(self, link: Link) -> None:

@@ -1,7 +1,7 @@
 """All open requests: each is placed, tried, moved on after a failed try, and ended exactly once.
 
 Failover is no special path: a failed try puts its request back into the queue, ahead of all that
-were not tried yet, and ``choose`` decides anew.
+were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
 from balancer.core.deadlines import Deadlines
@@ -20,14 +20,15 @@ from balancer.core.events import (
     RequestId,
     TryFailed,
     TryTimedOut,
+    WayGiven,
     Why,
     WorkerId,
     WorkerReply,
 )
 from balancer.core.lifecycle import Phase, Request, Signal
 from balancer.core.limits import Limits
-from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
-from balancer.core.pool import Held, Member, Pools, State
+from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose, must_give_way
+from balancer.core.pool import Held, Member, Pool, Pools, State
 from balancer.core.pool import Signal as LinkSignal
 from balancer.core.queue import Queue
 
@@ -39,17 +40,24 @@ class Requests:
         self, limits: Limits, pools: Pools, deadlines: Deadlines, actions: list[Action]
     ) -> None:
         self.queue = Queue()
-        self._limits = limits
+        self.limits = limits
         self._pools = pools
         self._deadlines = deadlines
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._budget = RetryBudget(
-            limits.retry_budget, limits.retry_budget_per_worker, limits.retry_budget_window_s
-        )
+        self._once_ids: dict[bytes | str, None] = {}
+        """The latest requests marked ``once`` that were taken in, unless certainly not executed."""
+        self._budget = RetryBudget(limits)
+        self._suspects: dict[RequestId, Request] = {}
+        """The open requests that may be the cause of what happens to their workers."""
         self._service_s = 0.0
         """A moving mean of how long workers take to reply; 0 until the first reply."""
+
+    def reconfigure(self, limits: Limits, now: float) -> None:
+        """Decide by these limits from now on; open requests keep the dates that they have."""
+        self.limits = self._budget.limits = limits
+        self.place_all(now)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,25 +84,38 @@ class Requests:
         reason = self._objection(event, is_draining)
         if reason is not None:
             wait_s = self._retry_after_s(reason)
-            self._actions.append(Refuse(event.request, reason, retry_after_s=wait_s))
+            may_have_run = reason is Reason.DUPLICATE
+            self._actions.append(
+                Refuse(event.request, reason, may_have_run=may_have_run, retry_after_s=wait_s)
+            )
             return
-        limits = self._limits
+        limits = self.limits
         timeout_s = limits.deadline_s if event.timeout_s is None else event.timeout_s
         deadline = now + min(timeout_s, limits.deadline_max_s)
         request = Request(event, deadline, event.try_timeout_s or limits.try_timeout_s)
         self._open[request.id] = request
         self._clients.setdefault(request.client, {})[request.id] = request
+        self._remember(request)
         request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
         self._place(request, now, is_joining=True)
 
     def _objection(self, event: RequestArrived, is_draining: bool) -> Reason | None:
-        if event.size_bytes > self._limits.max_body_bytes:
+        if event.size_bytes > self.limits.max_body_bytes:
             return Reason.TOO_LARGE
         if is_draining:
             return Reason.DRAINING
-        if len(self._clients.get(event.client, ())) >= self._limits.client_limit:
+        if event.once and event.id in self._once_ids:
+            return Reason.DUPLICATE
+        if len(self._clients.get(event.client, ())) >= self.limits.client_limit:
             return Reason.CLIENT_LIMIT
         return None
+
+    def _remember(self, request: Request) -> None:
+        """A request marked ``once`` that comes again, over another connection say, is refused."""
+        if request.once and request.name is not None:
+            self._once_ids[request.name] = None
+            if len(self._once_ids) > self.limits.once_ids_limit:
+                del self._once_ids[next(iter(self._once_ids))]
 
     # --- where a request goes from here -------------------------------------------------------
 
@@ -107,17 +128,23 @@ class Requests:
         """Give the free worker what waits for it; a request that can't finish makes room."""
         while member.state is State.IDLE:
             request = self.queue.first_for(member)
-            if request is None:
+            if request is None or self._must_give_way(request, member.pool, now):
                 return
             self.queue.remove(request)
-            self._forward(request, member, now)
+            if request.gives_way:
+                self._place(request, now)  # somebody else may have been idle for longer
+            else:
+                self._forward(request, member, now)
 
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
+        may_wait = not is_joining or self._has_room_for(request)
         match choose(request, self._pools):
+            case Try(member) if may_wait and self._must_give_way(request, member.pool, now):
+                self.queue.add(request, member.pool)
             case Try(member):
                 self._forward(request, member, now)
-            case Wait() if is_joining and not self._has_room_for(request):
+            case Wait() if not may_wait:
                 self.refuse(request, Reason.QUEUE_FULL, now)
             case Wait() as wait:
                 self.queue.add(request, wait.pool)
@@ -125,8 +152,29 @@ class Requests:
             case GiveUp():
                 self.give_up(request, now)
 
+    def _must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
+        return request.gives_way and must_give_way(
+            request, pool, self._suspects, self._service_s, now
+        )
+
+    def end_way(self, request: Request, now: float) -> None:
+        """The suspect has given way for long enough: it goes like any other from here."""
+        request.gives_way = False
+        if request.id in self.queue:
+            self.queue.remove(request)
+            self._place(request, now)
+
+    def _let_give_way(self, request: Request, now: float) -> None:
+        """Have a suspect wait for better times, as far as that leaves time for a whole try."""
+        self._suspects[request.id] = request
+        patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+        ends_at = min(now + patience_s, request.deadline - request.try_timeout_s)
+        if ends_at > now:
+            request.gives_way = True
+            request.way_alarm = self._deadlines.set(ends_at, WayGiven(request.id))
+
     def _has_room_for(self, request: Request) -> bool:
-        limits, queue = self._limits, self.queue
+        limits, queue = self.limits, self.queue
         # A failed try finds a full queue with room for what the workers hold, so that a few deaths
         # refuse nobody. Without a bound, a worker that declines all it gets would fill it forever.
         extra = len(self._pools) if request.attempts else 0
@@ -143,9 +191,9 @@ class Requests:
             request.grace_alarm = None
         elif request.grace_alarm is None:
             request.grace_alarm = self._deadlines.set(
-                now + self._limits.revive_grace_s, GraceEnded(request.id)
+                now + self.limits.revive_grace_s, GraceEnded(request.id)
             )
-        queue_timeout_s = self._limits.queue_timeout_s
+        queue_timeout_s = self.limits.queue_timeout_s
         if queue_timeout_s is not None and not request.attempts and request.queue_alarm is None:
             request.queue_alarm = self._deadlines.set(
                 now + queue_timeout_s, QueueTimedOut(request.id)
@@ -153,12 +201,14 @@ class Requests:
 
     def _forward(self, request: Request, member: Member, now: float) -> None:
         remaining_s = request.deadline - now
-        if remaining_s < self._limits.try_start_min_s:
+        if remaining_s < self.limits.try_start_min_s:
             self.refuse(request, Reason.DEADLINE, now)
             return
         self._deadlines.cancel(request.queue_alarm)
         self._deadlines.cancel(request.grace_alarm)
-        request.queue_alarm = request.grace_alarm = None
+        self._deadlines.cancel(request.way_alarm)
+        request.queue_alarm = request.grace_alarm = request.way_alarm = None
+        request.gives_way = False
         request.forwarded_to(member.worker)
         if request.attempts == 1:
             self._budget.note_first_try(now)
@@ -170,11 +220,15 @@ class Requests:
 
     def _hand_over(self, request: Request, member: Member, now: float, expires_at: float) -> None:
         """The worker holds the request from now on, for as long as our patience lasts."""
-        # A client's impatience is no reason to kill a worker: it has at least our own patience.
-        give_up_at = max(expires_at, now + self._limits.try_timeout_s)
-        give_up_at += self._limits.hang_kill_after_s
+        # A client's impatience is no reason to blame a worker: it has at least our own patience.
+        patience_ends_at = now + self.limits.try_timeout_s
+        give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
+        self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
-        member.held = Held(request.id, request.attempts, now, give_up_at, alarm)
+        is_full = expires_at >= patience_ends_at
+        member.held = Held(
+            request.id, request.attempts, now, expires_at, give_up_at, is_full, alarm
+        )
         self._pools.move(member, LinkSignal.FORWARDED)
 
     def fail_try(
@@ -183,15 +237,17 @@ class Requests:
         """End the request's current try; go on with the next worker, or stop here."""
         request.move(Signal.TRY_FAILED)
         self._note_failed_try(request, member.worker, why, took_s)
-        if why is Why.EMPTY and self._limits.on_empty_next_pool:
+        if why is Why.EMPTY and self.limits.on_empty_next_pool:
             request.excluded_pools |= {member.pool.name}
         if isinstance(choose(request, self._pools), GiveUp):
             self.give_up(request, now)
-        elif request.strikes >= self._limits.strikes:
+        elif request.strikes >= self.limits.strikes:
             self.refuse(request, Reason.POISONED, now)
         elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):
             self.refuse(request, Reason.RETRY_BUDGET, now)
         else:
+            if request.is_suspect:
+                self._let_give_way(request, now)
             self._place(request, now, is_joining=True)
 
     def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, took_s: float) -> None:
@@ -243,7 +299,10 @@ class Requests:
         request.move(signal)
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
+        if not request.attempts and request.name is not None:
+            self._once_ids.pop(request.name, None)
         del self._open[request.id]
+        self._suspects.pop(request.id, None)
         of_client = self._clients[request.client]
         del of_client[request.id]
         if not of_client:
@@ -258,7 +317,7 @@ class Requests:
     def _retry_after_s(self, reason: Reason) -> float | None:
         """When a newcomer could expect a free worker, as far as can be told."""
         if reason is Reason.NO_WORKERS:
-            return self._limits.revive_grace_s
+            return self.limits.revive_grace_s
         if reason in (Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT, Reason.CLIENT_LIMIT):
             waits = (len(self.queue) + 1) * self._service_s / max(1, self._pools.serving())
             return waits or None
