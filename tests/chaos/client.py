@@ -7,6 +7,7 @@ with code 0; it ends, too, with whoever started it.
 
 import asyncio
 import itertools
+import math
 import os
 import random
 import signal
@@ -31,6 +32,9 @@ WINDOW = 3
 THINK_S = (0.005, 0.05)
 GIVE_UP_AFTER_S = 0.3
 """How long past its deadline a client that was written by hand waits for a reply."""
+LAST_REPLY_TIMEOUT_S = 3.0
+"""How long such a client waits at the end, when nothing is broken any more."""
+STOP_CHECK_MS = 100
 
 
 class Recorder:
@@ -82,15 +86,20 @@ class Stop:
 
     def __init__(self) -> None:
         self._parent = os.getppid()
-        self._is_asked = False
+        self._asked_at = math.inf
         signal.signal(signal.SIGTERM, self._ask)
 
     def _ask(self, *_: object) -> None:
-        self._is_asked = True
+        self._asked_at = time.monotonic()
 
     @property
     def is_due(self) -> bool:
-        return self._is_asked or os.getppid() != self._parent
+        return self._asked_at < math.inf or os.getppid() != self._parent
+
+    @property
+    def gives_up_at(self) -> float:
+        """By then a reply has come, or it was lost together with its balancer."""
+        return self._asked_at + LAST_REPLY_TIMEOUT_S
 
 
 def think_s(dice: random.Random) -> float:
@@ -154,7 +163,11 @@ def ask_by_req(address: str, recorder: Recorder, dice: random.Random, stop: Stop
         wish = wishes.ordinary(dice)
         op, payload = recorder.invoke(wish)
         socket.send_multipart([header_of(wish), msgpack.packb(payload)])
-        if socket.poll(int((wish.timeout_s + GIVE_UP_AFTER_S) * 1000)):
+        until = time.monotonic() + wish.timeout_s + GIVE_UP_AFTER_S
+        while not socket.poll(STOP_CHECK_MS):
+            if time.monotonic() > min(until, stop.gives_up_at):
+                break
+        if socket.poll(0):
             recorder.complete_raw(op, socket.recv())
         else:
             recorder.give_up(op)
@@ -179,7 +192,8 @@ def ask_by_dealer(address: str, recorder: Recorder, dice: random.Random, stop: S
             id, _, frame = socket.recv_multipart()
             recorder.complete_raw(id.decode(), frame)
             open_until.pop(id.decode(), None)
-        for op in [op for op, until in open_until.items() if until < time.monotonic()]:
+        now = time.monotonic()
+        for op in [op for op, until in open_until.items() if now > min(until, stop.gives_up_at)]:
             del open_until[op]
             recorder.give_up(op)
     context.destroy()

@@ -111,7 +111,7 @@ SABOTAGES: dict[str, Sabotage] = {
                 "if task.expires_at is not None and now >= task.expires_at:",
                 "if task.expires_at is not None and now >= task.expires_at + 60.0:",
             ),
-            Edit("tests/chaos/faults.py", "dice.uniform(0.1, 4.0)", "1.2"),
+            Edit("tests/chaos/faults.py", "dice.uniform(0.1, 4.0)", "1.1"),
         ),
     ),
     "one-strike": Sabotage(
