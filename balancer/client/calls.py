@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from balancer.wire import replies, requests, values
@@ -79,10 +79,14 @@ class Call(Generic[Owner]):
             return self.answer
         assert self.answer is not None
         try:
-            return replies.decode_reply(self.answer)
+            reply = replies.decode_reply(self.answer)
         except values.WireError as error:
             text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
             return Reply(502, error=text, reason="garbled", may_have_run=True)
+        if self.losses and reply.status != 200:
+            # The balancer that refused it does not know of the one that had it before.
+            return replace(reply, may_have_run=True)
+        return reply
 
 
 # --- replies that no balancer sent ---------------------------------------------------------------

@@ -219,6 +219,20 @@ def test_once_is_not_sent_again_when_its_balancer_dies(pool: ThreadPoolExecutor)
     assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
 
 
+@pytest.mark.parametrize("reason", [Reason.DRAINING, Reason.DEADLINE])
+def test_what_was_lost_with_one_balancer_may_have_run_whatever_the_next_one_says(
+    pool: ThreadPoolExecutor, reason: Reason
+) -> None:
+    with balancing(silence) as first, Client(first.address) as client:
+        call = pool.submit(client.send, 1)
+        first.wait_for(1)
+        first.stop()
+        refusal = refused(reason)
+        with balancing(lambda asked: refusal, port=first.port):
+            assert call.result(PATIENCE_S).may_have_run
+            assert not client.send(2).may_have_run
+
+
 def test_a_balancer_that_restarted_while_the_client_was_idle_costs_no_wait() -> None:
     with balancing() as first, Client(first.address) as client:
         client.call(1)
