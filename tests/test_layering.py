@@ -17,7 +17,7 @@ GROUPS = {
     "front door": "run_cluster",
     "command line": "balancer.cli",
     "launcher": """
-        workers.supervisor workers.commands workers.slot workers.balancer_process
+        workers.supervisor workers.commands workers.slot workers.balancer_process workers.check
         workers.process workers.reports workers.restart workers.loop workers.console""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
