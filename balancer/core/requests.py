@@ -45,8 +45,9 @@ class Requests:
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._once_ids: dict[bytes | str, None] = {}
-        """The latest requests marked ``once`` that were taken in, unless certainly not executed."""
+        self._once_ids: dict[bytes | str, RequestId] = {}
+        """The latest requests marked ``once`` that were taken in, unless certainly not executed;
+        each with the one that has the name."""
         self._budget = RetryBudget(limits)
         self._service_s = 0.0
         """A moving mean of how long workers take to reply; 0 until the first reply."""
@@ -110,7 +111,7 @@ class Requests:
     def _remember(self, request: Request) -> None:
         """A request marked ``once`` that comes again, over another connection say, is refused."""
         if request.once and request.name is not None:
-            self._once_ids[request.name] = None
+            self._once_ids[request.name] = request.id
             if len(self._once_ids) > self.limits.once_ids_limit:
                 del self._once_ids[next(iter(self._once_ids))]
 
@@ -263,8 +264,10 @@ class Requests:
         request.move(signal)
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
-        if not request.attempts and request.name is not None:
-            self._once_ids.pop(request.name, None)
+        name = request.name
+        # Another request may have the name: this one may not be marked, or be long forgotten.
+        if name is not None and not request.attempts and self._once_ids.get(name) == request.id:
+            del self._once_ids[name]
         del self._open[request.id]
         of_client = self._clients[request.client]
         del of_client[request.id]
