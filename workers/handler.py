@@ -5,12 +5,10 @@ called for every request, ``close()`` at the end. ``current()`` tells it about i
 """
 
 import importlib
-import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import ModuleType, TracebackType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType, TracebackType
+from typing import Any, NamedTuple
 
 ERROR_CHARS_MAX = 1000
 """Four bytes each at most, so that an error always fits into a reply's header."""
@@ -22,8 +20,7 @@ class Decline(Exception):
     """Raised by a handler to say *not mine*: an empty reply, and the next worker is asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(NamedTuple):
     """The request that is being handled."""
 
     id: str
@@ -76,7 +73,13 @@ class Handler:
 
 
 def load(spec: str) -> Handler:
-    """Import the handler ``module:attribute`` and make it ready.
+    """Import the handler ``module:attribute`` and make it ready; raises as ``find`` does."""
+    target = find(spec)
+    return _build(target) if isinstance(target, type) else Handler(target, None)
+
+
+def find(spec: str) -> Callable[..., Any]:
+    """Import the handler ``module:attribute``, a function or a class, and do not call it.
 
     UnknownHandler if there is none of that name; whatever else is raised comes from user code.
     """
@@ -85,12 +88,12 @@ def load(spec: str) -> Handler:
         raise UnknownHandler(
             f"{spec!r} does not name a handler: write module:attribute, for example jobs:handle"
         )
-    target = _find(_import(module_name), path, spec)
-    if not isinstance(target, type):
+    target: Callable[..., Any] = _attribute(_import(module_name), path, spec)
+    if isinstance(target, type):
+        _check_call(_call_method(target), spec, (None, None))
+    else:
         _check_call(target, spec, (None,))
-        return Handler(target, None)
-    _check_call(_call_method(target), spec, (None, None))
-    return _build(target)
+    return target
 
 
 def _import(name: str) -> ModuleType:
@@ -105,7 +108,7 @@ def _import(name: str) -> ModuleType:
         raise UnknownHandler(f"there is no module {error.name!r} ({fix})") from error
 
 
-def _find(module: ModuleType, path: str, spec: str) -> Any:
+def _attribute(module: ModuleType, path: str, spec: str) -> Any:
     found: Any = module
     for name in path.split("."):
         try:
@@ -131,6 +134,10 @@ def _call_method(target: type) -> object:
 def _check_call(call: object, spec: str, arguments: tuple[None, ...]) -> None:
     if not callable(call):
         raise UnknownHandler(f"{spec} cannot be called: name a function, or a class with __call__")
+    if isinstance(call, FunctionType) and _takes(call.__code__, len(arguments)):
+        return
+    import inspect  # Slow to import, and most handlers are plain functions.
+
     if inspect.iscoroutinefunction(call):
         raise UnknownHandler(f"{spec} is async: a handler must be a plain function")
     try:
@@ -142,6 +149,16 @@ def _check_call(call: object, spec: str, arguments: tuple[None, ...]) -> None:
         signature.bind(*arguments)
     except TypeError as error:
         raise UnknownHandler(f"{spec} must take one argument, the request: {error}") from error
+
+
+def _takes(code: CodeType, arguments: int) -> bool:
+    """Whether a plain function of this code obviously takes so many arguments, and no others."""
+    is_asynchronous = code.co_flags & _CO_ASYNCHRONOUS
+    return code.co_argcount == arguments and not code.co_kwonlyargcount and not is_asynchronous
+
+
+_CO_ASYNCHRONOUS = 0x80 | 0x100 | 0x200
+"""A coroutine, an iterable coroutine or an asynchronous generator."""
 
 
 def _build(target: type) -> Handler:

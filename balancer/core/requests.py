@@ -46,8 +46,9 @@ class Requests:
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._once_ids: dict[bytes | str, None] = {}
-        """The latest requests marked ``once`` that were taken in, unless certainly not executed."""
+        self._once_ids: dict[bytes | str, RequestId] = {}
+        """The latest requests marked ``once`` that were taken in, unless certainly not executed;
+        each with the one that has the name."""
         self._budget = RetryBudget(limits)
         self._suspects: dict[RequestId, Request] = {}
         """The open requests that may be the cause of what happens to their workers."""
@@ -113,7 +114,7 @@ class Requests:
     def _remember(self, request: Request) -> None:
         """A request marked ``once`` that comes again, over another connection say, is refused."""
         if request.once and request.name is not None:
-            self._once_ids[request.name] = None
+            self._once_ids[request.name] = request.id
             if len(self._once_ids) > self.limits.once_ids_limit:
                 del self._once_ids[next(iter(self._once_ids))]
 
@@ -307,8 +308,9 @@ class Requests:
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
         has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
-        if request.once and request.name is not None and not has_run:
-            self._once_ids.pop(request.name, None)
+        # Another request may have the name: this one may not be marked, or be long forgotten.
+        if not has_run and request.name and self._once_ids.get(request.name) == request.id:
+            del self._once_ids[request.name]
         del self._open[request.id]
         self._suspects.pop(request.id, None)
         of_client = self._clients[request.client]
