@@ -28,6 +28,7 @@ from balancer.core.events import (
 from tests.simulation.campaign import play_bounded
 from tests.simulation.scenario import Behaviour, Fault
 from tests.simulation.simulator import Result, play
+from tests.simulation.situations import names
 
 SEEDS = 200
 
@@ -47,6 +48,22 @@ def test_every_fault_and_every_outcome_occurs(results: list[Result]) -> None:
     outcomes = {outcome for result in results for outcome in result.outcomes}
     assert faults >= {*Fault, *Behaviour} - {Behaviour.QUICK}
     assert outcomes == {"answer", "forget", *Reason}
+
+
+def test_most_rare_situations_are_reached_by_few_seeds(results: list[Result]) -> None:
+    reached = set().union(*(result.situations for result in results))
+    assert reached <= set(names())
+    assert len(list(names())) == len(set(names())) >= 60
+    assert len(reached) >= 50
+
+
+def test_many_seeds_on_all_cores_add_up_and_end_at_the_first_finding() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "60", "--cores", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("60 seeds in ")
+    assert "no promise broken" in done.stdout
+    assert "never reached: " in done.stdout
 
 
 # --- the law -----------------------------------------------------------------------------------
