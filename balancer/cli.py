@@ -94,14 +94,14 @@ def _run(argv: list[str]) -> int:
     if print_config:
         print(to_toml(config), end="", flush=True)
         return OK
-    return _start(config)
+    return _start(config, lambda: load(flags, handlers, os.environ))
 
 
-def _start(config: Config) -> int:
+def _start(config: Config, read_again: Callable[[], Config]) -> int:
     _refuse_without_packages()
     from workers.supervisor import run
 
-    return run(config)
+    return run(config, read_again)
 
 
 def _run_parser() -> argparse.ArgumentParser:
