@@ -3,6 +3,7 @@
 ClusterError
 ├── BadRequest        400                      mend the request
 ├── TooLarge          413                      send less
+├── Duplicate         409                      a request marked ``once`` came again
 ├── Overloaded        429, 503 queue_…         come back after ``retry_after_ms``
 ├── HandlerError      500 handler_error        the handler raised; the error is its own
 ├── Poisoned          500 poisoned             this request kills workers: do not send it again
@@ -60,6 +61,10 @@ class Poisoned(ClusterError):
     pass
 
 
+class Duplicate(ClusterError):
+    pass
+
+
 class Unavailable(ClusterError):
     pass
 
@@ -71,6 +76,7 @@ class DeadlineExceeded(ClusterError):
 _BY_STATUS: dict[int, type[ClusterError]] = {
     400: BadRequest,
     413: TooLarge,
+    409: Duplicate,
     429: Overloaded,
     500: HandlerError,
     503: Unavailable,

@@ -185,6 +185,7 @@ class Frontend:
             header.try_timeout_s,
             header.once,
             header.priority,
+            header.id,
         )
 
     def _send(self, envelope: Sequence[bytes], body: bytes) -> None:

@@ -57,6 +57,7 @@ class Link:
         *,
         is_ours: bool,
         must_ping: bool,
+        beside_older: bool = False,
         max_body_bytes: int,
     ) -> None:
         """ZMQError if there are no descriptors left for its sockets."""
@@ -64,6 +65,7 @@ class Link:
         self.is_ours = is_ours
         """It runs our runtime on this machine: it shares our clock and packs its replies."""
         self._must_ping = must_ping
+        self._beside_older = beside_older
         self._max_body_bytes = max_body_bytes
         self._is_pinging = False
         self._lost: WorkerLost | None = None
@@ -101,7 +103,7 @@ class Link:
         for a worker's last reply arrives just ahead of the news of its death."""
         yield from self._replies()
         if self._watch():
-            yield WorkerConnected(self.worker)
+            yield WorkerConnected(self.worker, self._beside_older)
             if not self._must_ping:
                 yield WorkerReady(self.worker)
             else:

@@ -10,6 +10,7 @@ from balancer.core.events import (
     STATUS,
     Action,
     Answer,
+    Ejected,
     Event,
     FailedTry,
     Forget,
@@ -123,6 +124,11 @@ class Observer:
                 took_s = self._end(now, request, STATUS[reason])
                 if reason not in _QUIET:
                     yield self._refused(action, took_s)
+            case Ejected(worker, duration_s):
+                self._totals["ejections"] += 1
+                text = f"worker {worker.slot} is out of rotation for {duration_s:g} s: it failed"
+                text += " one request after another"
+                yield Line("warning", text, {"worker": worker.slot})
             case ReplyDropped(worker):
                 figures = self._figures(worker)
                 figures.busy_s += now - figures.started_at
@@ -205,7 +211,7 @@ class Observer:
         return {"served": figures.served, **failures, "busy_ms": _ms(figures.busy_s)}
 
 
-_TOTALS = ("requests", "tries", "failovers", "late_replies", "clients_gone")
+_TOTALS = ("requests", "tries", "failovers", "late_replies", "ejections", "clients_gone")
 
 
 def _story(tried: Sequence[FailedTry]) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from balancer.config import Config
+from balancer.config import Config, from_json
 from balancer.control import Channel, Message
 from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import (
@@ -15,8 +15,11 @@ from balancer.core.events import (
     DrainStarted,
     Event,
     Kill,
+    Reconfigured,
+    Released,
     SlotAdded,
     SlotRemoved,
+    SlotRetired,
     WorkerId,
     WorkerLost,
     WorkerReady,
@@ -48,9 +51,11 @@ class Server:
         self._launcher = Channel(
             launcher, self._transport.selector, self._on_message, self._on_launcher_gone
         )
-        self._static = {slot for slot, pool in slots if not pool.handler}
+        self._static: dict[str, tuple[str, str, bool]] = {}
+        """Pool, address and probe of each slot whose worker nobody of ours started."""
         for slot, pool in slots:
-            self._transport.emit(SlotAdded(slot, pool.name, is_ours=slot not in self._static))
+            if pool.handler is not None:
+                self._transport.emit(SlotAdded(slot, pool.name))
 
     def run(self) -> None:
         """Serve until drained. CannotBind if the address is not to be had."""
@@ -60,9 +65,7 @@ class Server:
             self._launcher.send({"op": "cannot_bind", "error": str(error)})
             raise
         self._launcher.send({"op": "bound"})
-        for pool in self._config.pools:
-            for slot, address in zip(pool.slots, pool.endpoints, strict=False):
-                self._transport.add_endpoint(slot, address, pool.probe)
+        self._dial_endpoints(self._config)
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
             for event in transport.poll(until=dispatcher.next_deadline()):
@@ -92,6 +95,8 @@ class Server:
                 request = action.request
                 name = self._transport.request_name(request) if request is not None else None
                 self._say("hung", action.worker, request=name)
+            elif isinstance(action, Released):
+                self._say("released", action.worker)
 
     def _note_before(self, event: Event) -> None:
         """Tell the launcher of a lost worker while it is still known what it held."""
@@ -119,12 +124,23 @@ class Server:
     def _on_message(self, message: Message) -> None:
         match message:
             case {"op": "dial", "slot": slot, "incarnation": incarnation, "endpoint": endpoint}:
-                worker = WorkerId(slot, incarnation)
-                self._transport.dial(worker, endpoint, is_ours=True, must_ping=True)
+                self._transport.dial(
+                    WorkerId(slot, incarnation),
+                    endpoint,
+                    is_ours=True,
+                    must_ping=True,
+                    beside_older=bool(message.get("beside")),
+                )
             case {"op": "exited", "slot": slot, "incarnation": incarnation, "cause": cause}:
                 self._transport.note_exit(WorkerId(slot, incarnation), cause)
             case {"op": "removed", "slot": slot}:
                 self._transport.emit(SlotRemoved(slot))
+            case {"op": "add", "slot": slot, "pool": pool}:
+                self._transport.emit(SlotAdded(slot, pool))
+            case {"op": "retire", "slot": slot}:
+                self._transport.emit(SlotRetired(slot))
+            case {"op": "reconfigure", "config": config}:
+                self._reconfigure(from_json(config))
             case {"op": "drain", "timeout_s": timeout_s}:
                 self._transport.emit(DrainStarted(timeout_s))
             case {"op": "pulse"}:
@@ -132,6 +148,27 @@ class Server:
             case {"op": "status", "id": id}:
                 snapshot = self._observer.snapshot(self._dispatcher)
                 self._launcher.send({"op": "status", "id": id, "snapshot": snapshot})
+
+    def _reconfigure(self, config: Config) -> None:
+        """Go by the new limits and pools. The launcher's own workers come and go by its orders."""
+        self._transport.emit(Reconfigured(config.limits, tuple(pool.name for pool in config.pools)))
+        self._dial_endpoints(config)
+
+    def _dial_endpoints(self, config: Config) -> None:
+        """Bring the links to workers that are not ours in line with the configuration."""
+        wanted = {
+            slot: (pool.name, address, pool.probe)
+            for pool in config.pools
+            for slot, address in zip(pool.slots, pool.endpoints, strict=False)
+        }
+        for slot in [slot for slot in self._static if self._static[slot] != wanted.get(slot)]:
+            del self._static[slot]
+            self._transport.remove_endpoint(slot)
+            self._transport.emit(SlotRetired(slot))
+        for slot in [slot for slot in wanted if slot not in self._static]:
+            pool_name, address, probe = self._static[slot] = wanted[slot]
+            self._transport.emit(SlotAdded(slot, pool_name, is_ours=False))
+            self._transport.add_endpoint(slot, address, probe)
 
     def _on_launcher_gone(self) -> None:
         if not self._dispatcher.drained:

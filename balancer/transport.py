@@ -24,6 +24,7 @@ from balancer.core.events import (
     Forget,
     Forward,
     Refuse,
+    Released,
     WorkerId,
     WorkerLost,
 )
@@ -45,7 +46,6 @@ class Endpoint:
     slot: str
     address: str
     probe: bool
-    dials: int = 0
     failures: int = 0
 
 
@@ -62,6 +62,7 @@ class Transport:
         self._links: dict[WorkerId, Link] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._numbers = count(1)
+        self._dials = count(1)
         self._events: list[Event] = []
         self._touched: dict[Link, None] = {}
         self._read_frontend_again = False
@@ -126,6 +127,8 @@ class Transport:
                     self._read_frontend_again = True
                 case Forget(request):
                     self.frontend.forget(request)
+                case Released(worker) if worker in self._links:
+                    self._close(self._links[worker])
                 case _:
                     pass
 
@@ -151,7 +154,15 @@ class Transport:
 
     # --- links ----------------------------------------------------------------------------------
 
-    def dial(self, worker: WorkerId, address: str, *, is_ours: bool, must_ping: bool) -> None:
+    def dial(
+        self,
+        worker: WorkerId,
+        address: str,
+        *,
+        is_ours: bool,
+        must_ping: bool,
+        beside_older: bool = False,
+    ) -> None:
         """Open a link; WorkerConnected and WorkerReady follow, or WorkerLost."""
         try:
             link = Link(
@@ -160,13 +171,20 @@ class Transport:
                 address,
                 is_ours=is_ours,
                 must_ping=must_ping,
+                beside_older=beside_older,
                 max_body_bytes=self._limits.max_body_bytes,
             )
         except zmq.ZMQError:
             # Out of descriptors, which may pass: clients have them, and clients leave.
             self._after(
                 REDIAL_MAX_S,
-                lambda: self.dial(worker, address, is_ours=is_ours, must_ping=must_ping),
+                lambda: self.dial(
+                    worker,
+                    address,
+                    is_ours=is_ours,
+                    must_ping=must_ping,
+                    beside_older=beside_older,
+                ),
             )
             return
         self._links[worker] = link
@@ -189,16 +207,22 @@ class Transport:
 
     def add_endpoint(self, slot: str, address: str, probe: bool) -> None:
         """Keep a link to a worker that is not ours, with a fresh socket whenever one ends."""
-        self._endpoints[slot] = Endpoint(slot, address, probe)
-        self._dial_endpoint(self._endpoints[slot])
+        endpoint = self._endpoints[slot] = Endpoint(slot, address, probe)
+        self._dial_endpoint(endpoint)
+
+    def remove_endpoint(self, slot: str) -> None:
+        """Dial it no more; its link stays until the core has released it."""
+        del self._endpoints[slot]
 
     def note_ready(self, worker: WorkerId) -> None:
         if worker.slot in self._endpoints:
             self._endpoints[worker.slot].failures = 0
 
     def _dial_endpoint(self, endpoint: Endpoint) -> None:
-        endpoint.dials += 1
-        worker = WorkerId(endpoint.slot, endpoint.dials)
+        if self._endpoints.get(endpoint.slot) is not endpoint:
+            return  # removed meanwhile
+        # Counted over all endpoints: a slot that is removed and added again has newer workers.
+        worker = WorkerId(endpoint.slot, next(self._dials))
         self.dial(worker, endpoint.address, is_ours=False, must_ping=endpoint.probe)
 
     def _close(self, link: Link) -> None:

@@ -40,7 +40,8 @@ GROUPS = {
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.values""",
     "core": """
-        balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.policy
+        balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
+        balancer.core.policy
         balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
         balancer.core.limits balancer.core.events""",
 }

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
+from balancer.core.limits import Limits
+
 RequestId = NewType("RequestId", int)
 ClientId = NewType("ClientId", bytes)
 
@@ -41,6 +43,7 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     CLIENT_LIMIT = "client_limit"
+    DUPLICATE = "duplicate"
     POISONED = "poisoned"
     EXHAUSTED = "exhausted"
     NO_WORKERS = "no_workers"
@@ -55,6 +58,7 @@ STATUS: dict[Reason, int] = {
     Reason.MALFORMED: 400,
     Reason.TOO_LARGE: 413,
     Reason.CLIENT_LIMIT: 429,
+    Reason.DUPLICATE: 409,
     Reason.POISONED: 500,
     Reason.EXHAUSTED: 503,
     Reason.NO_WORKERS: 503,
@@ -97,6 +101,8 @@ class RequestArrived:
     try_timeout_s: float | None = None
     once: bool = False
     priority: int = 1
+    id: bytes | str | None = None
+    """The client's own name for it; a request marked ``once`` is known by it if it comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +137,27 @@ class SlotRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotRetired:
+    """The slot is not wanted any more: its worker gets nothing new, and is released once free."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """Decide by these limits from now on, and sweep the pools in this order."""
+
+    limits: Limits
+    pools: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConnected:
     """A new incarnation is alive but has not answered its first ping: not in rotation yet."""
 
     worker: WorkerId
+    beside_older: bool = False
+    """The one in its slot lives on, to be retired when this one is ready; else it must be dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +222,32 @@ class HangConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class EjectionEnded:
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
 class DrainTimedOut:
     pass
 
 
-Timer = DeadlinePassed | QueueTimedOut | GraceEnded | TryTimedOut | HangConfirmed | DrainTimedOut
+Timer = (
+    DeadlinePassed
+    | QueueTimedOut
+    | GraceEnded
+    | TryTimedOut
+    | HangConfirmed
+    | EjectionEnded
+    | DrainTimedOut
+)
 Event = (
     RequestArrived
     | RequestUnreadable
     | ClientGone
     | SlotAdded
     | SlotRemoved
+    | SlotRetired
+    | Reconfigured
     | WorkerConnected
     | WorkerReady
     | WorkerLost
@@ -275,6 +313,23 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """The worker was retired and holds nothing: it gets nothing more and may be stopped. To the
+    core it is gone from now on."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Ejected:
+    """For whoever watches: the worker failed one request after another and is out of rotation for
+    so long. Nothing is to be done."""
+
+    worker: WorkerId
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TryFailed:
     """For whoever watches: a try ended without an answer. Nothing is to be done."""
 
@@ -293,4 +348,4 @@ class ReplyDropped:
     request: RequestId
 
 
-Action = Forward | Answer | Refuse | Forget | Kill | TryFailed | ReplyDropped
+Action = Forward | Answer | Refuse | Forget | Kill | Released | Ejected | TryFailed | ReplyDropped

@@ -60,6 +60,7 @@ class Request:
         "id",
         "is_final",
         "may_have_run",
+        "name",
         "once",
         "phase",
         "priority",
@@ -74,6 +75,8 @@ class Request:
     def __init__(self, arrived: RequestArrived, deadline: float, try_timeout_s: float) -> None:
         self.id: RequestId = arrived.request
         self.client: ClientId = arrived.client
+        self.name = arrived.id
+        """What its client calls it, if it does."""
         self.size_bytes = arrived.size_bytes
         self.once = arrived.once
         self.priority = arrived.priority

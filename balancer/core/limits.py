@@ -33,5 +33,12 @@ class Limits:
     """How long a request waits for a worker to come back when nobody else is left to ask."""
     hang_kill_after_s: float = 2.0
     """How long past its timeout a worker may hold a request before it is killed."""
+    ejection_tries: int = 3
+    """Garbled or timed-out tries in a row after which a worker is ejected."""
+    ejection_s: float = 5.0
+    """For how long at first; twice as long each time that no good reply came between."""
+    ejection_max_s: float = 300.0
+    once_ids_limit: int = 65_536
+    """How many requests marked ``once`` are remembered by their id."""
     on_empty_next_pool: bool = False
     """Whether an empty reply rules out the whole pool, whose workers would say the same."""

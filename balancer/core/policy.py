@@ -1,13 +1,15 @@
 """What to do with a request next, and what may not go on: choices as pure functions of what is.
 
 ``choose`` answers with Try, Wait or GiveUp. The order of the pools is a preference: a pool whose
-workers are busy is waited for, one with nobody up is passed over. Nobody is asked twice.
+workers are busy is waited for, one with nobody up is passed over. Nobody is asked twice, and an
+ejected worker only by a request for which nobody in rotation is left.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from balancer.core.lifecycle import Request
+from balancer.core.limits import Limits
 from balancer.core.pool import Member, Pool, State
 
 
@@ -40,6 +42,7 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
     if request.is_final:
         return _GIVE_UP
     is_down = is_alive = False
+    last_resort: Member | None = None
     for pool in pools:
         if pool.name in request.excluded_pools:
             continue
@@ -52,6 +55,10 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
             if member.slot not in request.excluded:
                 is_down = is_down or member.state is State.DOWN
                 is_alive = is_alive or member.state in (State.OVERDUE, State.CONNECTING)
+                if last_resort is None and member.state is State.EJECTED:
+                    last_resort = member
+    if last_resort is not None:
+        return Try(last_resort)
     if is_down or is_alive:
         return Wait(None, is_alive)
     return _GIVE_UP
@@ -65,6 +72,16 @@ def _has_untried(request: Request, pool: Pool) -> bool:
     )
 
 
+def may_eject(member: Member) -> bool:
+    """Whether the pool can do without it: never more than half of it is gone, nor the last."""
+    pool = member.pool
+    return (
+        member.state is State.IDLE
+        and pool.serving > 1
+        and 2 * (pool.ejected + 1) <= len(pool.members)
+    )
+
+
 class RetryBudget:
     """How many tries may follow a failed one, so that failures do not feed on themselves.
 
@@ -73,10 +90,8 @@ class RetryBudget:
     (https://github.com/envoyproxy/envoy/issues/30205).
     """
 
-    def __init__(self, ratio: float, per_worker: int, window_s: int) -> None:
-        self._ratio = ratio
-        self._per_worker = per_worker
-        self._window_s = window_s
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self._seconds: dict[int, list[int]] = {}
         """Second → [first tries, tries after a failure]; holds the window's seconds at most."""
 
@@ -85,10 +100,10 @@ class RetryBudget:
 
     def spend(self, now: float, workers: int) -> bool:
         """Take one from the budget; False if there is none left."""
-        this_second = self._second(now)
+        limits, this_second = self.limits, self._second(now)
         first = sum(second[0] for second in self._seconds.values())
         spent = sum(second[1] for second in self._seconds.values())
-        if spent + 1 > self._ratio * first + self._per_worker * workers:
+        if spent + 1 > limits.retry_budget * first + limits.retry_budget_per_worker * workers:
             return False
         this_second[1] += 1
         return True
@@ -97,7 +112,7 @@ class RetryBudget:
         number = int(now)
         second = self._seconds.get(number)
         if second is None:
-            oldest = number - self._window_s
+            oldest = number - self.limits.retry_budget_window_s
             self._seconds = {n: s for n, s in self._seconds.items() if n > oldest}
             second = self._seconds[number] = [0, 0]
         return second

@@ -4,7 +4,7 @@ Rule 1: every change of a worker's state is a row of LINK; a missing row is our 
 Rule 2: a worker in rotation holds at most one try, and is idle exactly when it holds none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +18,8 @@ class State(Enum):
     IDLE = "idle"
     BUSY = "busy"
     OVERDUE = "overdue"
+    EJECTED = "ejected"
+    DRAINING = "draining"
 
 
 class Signal(Enum):
@@ -26,6 +28,9 @@ class Signal(Enum):
     FORWARDED = "forwarded"
     REPLIED = "replied"
     TIMED_OUT = "timed out"
+    EJECTED = "ejected"
+    READMITTED = "readmitted"
+    RETIRED = "retired"
     LOST = "lost"
 
 
@@ -36,10 +41,22 @@ LINK: dict[tuple[State, Signal], State] = {
     (State.BUSY, Signal.REPLIED): State.IDLE,
     (State.BUSY, Signal.TIMED_OUT): State.OVERDUE,
     (State.OVERDUE, Signal.REPLIED): State.IDLE,
+    (State.IDLE, Signal.EJECTED): State.EJECTED,
+    (State.EJECTED, Signal.READMITTED): State.IDLE,
+    (State.EJECTED, Signal.FORWARDED): State.BUSY,  # by a request for which nobody else is left
+    (State.CONNECTING, Signal.RETIRED): State.DOWN,
+    (State.IDLE, Signal.RETIRED): State.DOWN,
+    (State.EJECTED, Signal.RETIRED): State.DOWN,
+    (State.BUSY, Signal.RETIRED): State.DRAINING,
+    (State.OVERDUE, Signal.RETIRED): State.DRAINING,
+    (State.DRAINING, Signal.TIMED_OUT): State.DRAINING,
+    (State.DRAINING, Signal.REPLIED): State.DOWN,
     (State.CONNECTING, Signal.LOST): State.DOWN,
     (State.IDLE, Signal.LOST): State.DOWN,
     (State.BUSY, Signal.LOST): State.DOWN,
     (State.OVERDUE, Signal.LOST): State.DOWN,
+    (State.EJECTED, Signal.LOST): State.DOWN,
+    (State.DRAINING, Signal.LOST): State.DOWN,
 }
 
 
@@ -52,23 +69,43 @@ class Held:
     started_at: float
     give_up_at: float
     """When the worker is given up as hanging."""
+    is_full: bool
+    """It has all the time that a try can have: running out of it is the worker's fault."""
     alarm: Alarm | None = None
 
 
 class Member:
-    """A slot of a pool and the incarnation that fills it, if one does."""
+    """A slot of a pool and the incarnation that fills it, if one does; or an incarnation aside."""
 
-    __slots__ = ("alarm", "held", "is_ours", "pool", "slot", "state", "worker")
+    __slots__ = (
+        "alarm",
+        "bad_tries",
+        "ejections",
+        "held",
+        "is_ours",
+        "pool",
+        "slot",
+        "state",
+        "worker",
+    )
 
     def __init__(self, slot: str, pool: "Pool", is_ours: bool) -> None:
         self.slot = slot
         self.pool = pool
         self.is_ours = is_ours
         self.state = State.DOWN
-        self.worker = WorkerId(slot, 0)
+        self.fill(WorkerId(slot, 0))
+
+    def fill(self, worker: WorkerId) -> None:
+        """A new process has a clean record, whatever the one before it did."""
+        self.worker = worker
         self.held: Held | None = None
         self.alarm: Alarm | None = None
-        """While it connects: when to stop waiting for its first sign of life."""
+        """While it connects: when to stop waiting for it. While it is ejected: when that ends."""
+        self.bad_tries = 0
+        """In a row: garbled or timed out."""
+        self.ejections = 0
+        """Since its last good reply."""
 
     def __repr__(self) -> str:
         held = f" on {self.held.request}" if self.held else ""
@@ -85,6 +122,7 @@ class Pool:
         """The longest idle first: a dict keeps the order in which they became idle."""
         self.serving = 0
         """How many are idle or busy: they are up and will be free."""
+        self.ejected = 0
 
 
 _SERVING = {State.IDLE, State.BUSY}
@@ -93,15 +131,18 @@ _SERVING = {State.IDLE, State.BUSY}
 class Pools:
     """All pools in the order of the sweep, and the only place where a worker's state moves."""
 
-    def __init__(self, names: Iterator[str]) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self._pools = {name: Pool(name) for name in names}
         self._members: dict[str, Member] = {}
+        self._aside: dict[WorkerId, Member] = {}
+        """Beside the one in its slot: successors that are not ready yet, and the retired that
+        finish what they hold."""
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
 
     def __repr__(self) -> str:
-        return ", ".join(repr(member) for member in self._members.values())
+        return ", ".join(repr(member) for member in (*self.members(), *self._aside.values()))
 
     def members(self) -> Iterator[Member]:
         return iter(self._members.values())
@@ -112,48 +153,89 @@ class Pools:
     def serving(self) -> int:
         return sum(pool.serving for pool in self)
 
+    def arrange(self, names: Iterable[str]) -> None:
+        """The sweep goes in this order; pools that are not named stay at its end."""
+        known, order = self._pools, dict.fromkeys([*names, *self._pools])
+        self._pools = {name: known.get(name) or Pool(name) for name in order}
+
+    # --- slots ------------------------------------------------------------------------------------
+
     def add(self, slot: str, pool_name: str, *, is_ours: bool = True) -> None:
         if slot not in self._members:
             pool = self._pools[pool_name]
             self._members[slot] = pool.members[slot] = Member(slot, pool, is_ours)
 
-    def remove(self, slot: str) -> Member | None:
-        """Forget the slot. Its member, if there was one, is the caller's to settle."""
+    def remove(self, slot: str) -> list[Member]:
+        """Forget the slot. Its member and the successors, if there were any, are the caller's."""
         member = self._members.pop(slot, None)
-        if member is not None:
-            del member.pool.members[slot]
-            self._settle(member, State.DOWN)
-        return member
+        if member is None:
+            return []
+        del member.pool.members[slot]
+        successors = list(self.successors(slot))
+        for successor in successors:
+            del self._aside[successor.worker]
+        return [member, *successors]
+
+    def current(self, slot: str) -> Member | None:
+        return self._members.get(slot)
+
+    # --- incarnations -----------------------------------------------------------------------------
 
     def find(self, worker: WorkerId) -> Member | None:
         """The member that this very incarnation fills; None if it is of the past."""
         member = self._members.get(worker.slot)
         if member is None or member.worker != worker or member.state is State.DOWN:
-            return None
+            return self._aside.get(worker)
         return member
 
-    def vacant(self, worker: WorkerId) -> Member | None:
-        """The member that this incarnation may fill: it is down and had older ones only."""
+    def in_slot(self, worker: WorkerId) -> Member | None:
+        """The slot's member if this incarnation is newer than all that were known there."""
         member = self._members.get(worker.slot)
-        if member is None or member.state is not State.DOWN:
+        if member is None or worker.incarnation <= member.worker.incarnation:
             return None
-        return member if worker.incarnation > member.worker.incarnation else None
+        known = (other.incarnation for other in self._aside if other.slot == worker.slot)
+        return member if worker.incarnation > max(known, default=0) else None
 
-    def predecessor(self, worker: WorkerId) -> Member | None:
-        """The member that an older incarnation than this one still fills, or None."""
-        member = self._members.get(worker.slot)
-        if member is None or member.state is State.DOWN:
+    def successors(self, slot: str) -> Iterator[Member]:
+        """Who waits beside the slot's worker to take its place."""
+        if not self._aside:
+            return iter(())
+        return (
+            member
+            for member in self._aside.values()
+            if member.slot == slot and member.state is State.CONNECTING
+        )
+
+    def stand_beside(self, worker: WorkerId, older: Member) -> Member:
+        """A member of its own for an incarnation whose slot has a worker still."""
+        member = Member(older.slot, older.pool, older.is_ours)
+        member.fill(worker)
+        self._aside[worker] = member
+        return member
+
+    def succeed(self, successor: Member) -> Member | None:
+        """Put the successor into its slot. Who was there is aside now, and the caller's to settle;
+        None if the successor is in its slot already, or the slot is gone."""
+        if self._aside.get(successor.worker) is not successor:
             return None
-        return member if worker.incarnation > member.worker.incarnation else None
+        older = self._members[successor.slot]
+        del self._aside[successor.worker]
+        self._members[older.slot] = older.pool.members[older.slot] = successor
+        return older
+
+    def put_aside(self, member: Member) -> None:
+        """It has left its slot, and finishes what it holds."""
+        self._aside[member.worker] = member
 
     def move(self, member: Member, signal: Signal) -> None:
-        self._settle(member, LINK[member.state, signal])
-
-    def _settle(self, member: Member, state: State) -> None:
-        pool = member.pool
+        """Move its state by the table; who stood aside and is down is forgotten."""
+        state, pool = LINK[member.state, signal], member.pool
         pool.serving += (state in _SERVING) - (member.state in _SERVING)
+        pool.ejected += (state is State.EJECTED) - (member.state is State.EJECTED)
         if member.state is State.IDLE:
             del pool.idle[member.slot]
         if state is State.IDLE:
             pool.idle[member.slot] = member
         member.state = state
+        if state is State.DOWN and self._aside:
+            self._aside.pop(member.worker, None)

@@ -39,17 +39,22 @@ class Requests:
         self, limits: Limits, pools: Pools, deadlines: Deadlines, actions: list[Action]
     ) -> None:
         self.queue = Queue()
-        self._limits = limits
+        self.limits = limits
         self._pools = pools
         self._deadlines = deadlines
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._budget = RetryBudget(
-            limits.retry_budget, limits.retry_budget_per_worker, limits.retry_budget_window_s
-        )
+        self._once_ids: dict[bytes | str, None] = {}
+        """The latest requests marked ``once`` that were taken in, unless certainly not executed."""
+        self._budget = RetryBudget(limits)
         self._service_s = 0.0
         """A moving mean of how long workers take to reply; 0 until the first reply."""
+
+    def reconfigure(self, limits: Limits, now: float) -> None:
+        """Decide by these limits from now on; open requests keep the dates that they have."""
+        self.limits = self._budget.limits = limits
+        self.place_all(now)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,25 +81,38 @@ class Requests:
         reason = self._objection(event, is_draining)
         if reason is not None:
             wait_s = self._retry_after_s(reason)
-            self._actions.append(Refuse(event.request, reason, retry_after_s=wait_s))
+            may_have_run = reason is Reason.DUPLICATE
+            self._actions.append(
+                Refuse(event.request, reason, may_have_run=may_have_run, retry_after_s=wait_s)
+            )
             return
-        limits = self._limits
+        limits = self.limits
         timeout_s = limits.deadline_s if event.timeout_s is None else event.timeout_s
         deadline = now + min(timeout_s, limits.deadline_max_s)
         request = Request(event, deadline, event.try_timeout_s or limits.try_timeout_s)
         self._open[request.id] = request
         self._clients.setdefault(request.client, {})[request.id] = request
+        self._remember(request)
         request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
         self._place(request, now, is_joining=True)
 
     def _objection(self, event: RequestArrived, is_draining: bool) -> Reason | None:
-        if event.size_bytes > self._limits.max_body_bytes:
+        if event.size_bytes > self.limits.max_body_bytes:
             return Reason.TOO_LARGE
         if is_draining:
             return Reason.DRAINING
-        if len(self._clients.get(event.client, ())) >= self._limits.client_limit:
+        if event.once and event.id in self._once_ids:
+            return Reason.DUPLICATE
+        if len(self._clients.get(event.client, ())) >= self.limits.client_limit:
             return Reason.CLIENT_LIMIT
         return None
+
+    def _remember(self, request: Request) -> None:
+        """A request marked ``once`` that comes again, over another connection say, is refused."""
+        if request.once and request.name is not None:
+            self._once_ids[request.name] = None
+            if len(self._once_ids) > self.limits.once_ids_limit:
+                del self._once_ids[next(iter(self._once_ids))]
 
     # --- where a request goes from here -------------------------------------------------------
 
@@ -126,7 +144,7 @@ class Requests:
                 self.give_up(request, now)
 
     def _has_room_for(self, request: Request) -> bool:
-        limits, queue = self._limits, self.queue
+        limits, queue = self.limits, self.queue
         # A failed try finds a full queue with room for what the workers hold, so that a few deaths
         # refuse nobody. Without a bound, a worker that declines all it gets would fill it forever.
         extra = len(self._pools) if request.attempts else 0
@@ -143,9 +161,9 @@ class Requests:
             request.grace_alarm = None
         elif request.grace_alarm is None:
             request.grace_alarm = self._deadlines.set(
-                now + self._limits.revive_grace_s, GraceEnded(request.id)
+                now + self.limits.revive_grace_s, GraceEnded(request.id)
             )
-        queue_timeout_s = self._limits.queue_timeout_s
+        queue_timeout_s = self.limits.queue_timeout_s
         if queue_timeout_s is not None and not request.attempts and request.queue_alarm is None:
             request.queue_alarm = self._deadlines.set(
                 now + queue_timeout_s, QueueTimedOut(request.id)
@@ -153,7 +171,7 @@ class Requests:
 
     def _forward(self, request: Request, member: Member, now: float) -> None:
         remaining_s = request.deadline - now
-        if remaining_s < self._limits.try_start_min_s:
+        if remaining_s < self.limits.try_start_min_s:
             self.refuse(request, Reason.DEADLINE, now)
             return
         self._deadlines.cancel(request.queue_alarm)
@@ -170,11 +188,13 @@ class Requests:
 
     def _hand_over(self, request: Request, member: Member, now: float, expires_at: float) -> None:
         """The worker holds the request from now on, for as long as our patience lasts."""
-        # A client's impatience is no reason to kill a worker: it has at least our own patience.
-        give_up_at = max(expires_at, now + self._limits.try_timeout_s)
-        give_up_at += self._limits.hang_kill_after_s
+        # A client's impatience is no reason to blame a worker: it has at least our own patience.
+        patience_ends_at = now + self.limits.try_timeout_s
+        give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
+        self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
-        member.held = Held(request.id, request.attempts, now, give_up_at, alarm)
+        is_full = expires_at >= patience_ends_at
+        member.held = Held(request.id, request.attempts, now, give_up_at, is_full, alarm)
         self._pools.move(member, LinkSignal.FORWARDED)
 
     def fail_try(
@@ -183,11 +203,11 @@ class Requests:
         """End the request's current try; go on with the next worker, or stop here."""
         request.move(Signal.TRY_FAILED)
         self._note_failed_try(request, member.worker, why, took_s)
-        if why is Why.EMPTY and self._limits.on_empty_next_pool:
+        if why is Why.EMPTY and self.limits.on_empty_next_pool:
             request.excluded_pools |= {member.pool.name}
         if isinstance(choose(request, self._pools), GiveUp):
             self.give_up(request, now)
-        elif request.strikes >= self._limits.strikes:
+        elif request.strikes >= self.limits.strikes:
             self.refuse(request, Reason.POISONED, now)
         elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):
             self.refuse(request, Reason.RETRY_BUDGET, now)
@@ -243,6 +263,8 @@ class Requests:
         request.move(signal)
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
+        if not request.attempts and request.name is not None:
+            self._once_ids.pop(request.name, None)
         del self._open[request.id]
         of_client = self._clients[request.client]
         del of_client[request.id]
@@ -258,7 +280,7 @@ class Requests:
     def _retry_after_s(self, reason: Reason) -> float | None:
         """When a newcomer could expect a free worker, as far as can be told."""
         if reason is Reason.NO_WORKERS:
-            return self._limits.revive_grace_s
+            return self.limits.revive_grace_s
         if reason in (Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT, Reason.CLIENT_LIMIT):
             waits = (len(self.queue) + 1) * self._service_s / max(1, self._pools.serving())
             return waits or None

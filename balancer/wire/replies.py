@@ -16,6 +16,7 @@ _ERRORS: dict[Reason, str] = {
     Reason.MALFORMED: "Error 400: Bad Request. The message cannot be read.",
     Reason.TOO_LARGE: "Error 413: Too Large. The payload is above the limit max_body.",
     Reason.CLIENT_LIMIT: "Error 429: Too Many Requests. This client has too many open.",
+    Reason.DUPLICATE: "Error 409: Conflict. A request marked once with this id came before.",
     Reason.POISONED: "Error 500: Poisoned. This request killed or hung one worker after another.",
     Reason.EXHAUSTED: f"{_SERVICE_UNAVAILABLE} No downstream server could process this frame.",
     Reason.NO_WORKERS: f"{_SERVICE_UNAVAILABLE} No worker is up.",

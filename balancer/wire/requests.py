@@ -12,6 +12,7 @@ VERSION = 1
 ENVELOPE_FRAMES_MAX = 7
 ENVELOPE_FRAME_BYTES_MAX = 255
 """As long as a routing id may be: an envelope is not for cargo."""
+ID_LENGTH_MAX = 255
 FRAMES_MAX = 1 + ENVELOPE_FRAMES_MAX + 1 + 2
 """Routing id, envelope, the empty frame, header and payload. Longer messages are not kept."""
 
@@ -96,8 +97,8 @@ def _decode_header(fields: Mapping[str, Any]) -> Header:
 
 def _id(fields: Mapping[str, Any]) -> Echo:
     value = fields.get("id")
-    if value is not None and type(value) not in (bytes, str):
-        raise WireError("id must be bytes or str")
+    if value is not None and (type(value) not in (bytes, str) or len(value) > ID_LENGTH_MAX):
+        raise WireError(f"id must be bytes or str, of at most {ID_LENGTH_MAX}")
     return value
 
 

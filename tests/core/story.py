@@ -10,6 +10,7 @@ from balancer.core.events import (
     Answer,
     ClientGone,
     ClientId,
+    Ejected,
     Event,
     FailedTry,
     Forget,
@@ -17,6 +18,7 @@ from balancer.core.events import (
     Kill,
     Outcome,
     Refuse,
+    Released,
     ReplyArrived,
     ReplyDropped,
     RequestArrived,
@@ -94,6 +96,10 @@ def say(action: Action) -> str:
             return f"{request} forgotten"
         case Kill(worker, request):
             return f"kill {_name(worker)}" + (f" for {request}" if request is not None else "")
+        case Released(worker):
+            return f"{_name(worker)} released"
+        case Ejected(worker, duration_s):
+            return f"{_name(worker)} ejected for {duration_s:g} s"
         case ReplyDropped(worker, request):
             return f"reply of {_name(worker)} to {request} dropped"
         case TryFailed(worker, request, _, why):
@@ -146,8 +152,8 @@ def undelivered(worker: str) -> WorkerLost:
     return WorkerLost(worker_id(worker), undelivered=True)
 
 
-def connects(worker: str) -> WorkerConnected:
-    return WorkerConnected(worker_id(worker))
+def connects(worker: str, *, beside_older: bool = False) -> WorkerConnected:
+    return WorkerConnected(worker_id(worker), beside_older)
 
 
 def ready(worker: str) -> WorkerReady:

@@ -15,6 +15,7 @@ def test_every_reason_has_its_status() -> None:
         by_status.setdefault(status, set()).add(reason.value)
     assert by_status == {
         400: {"malformed"},
+        409: {"duplicate"},
         413: {"too_large"},
         429: {"client_limit"},
         500: {"poisoned"},

@@ -26,6 +26,10 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "strikes": 3,
         "revive_grace_s": 1.0,
         "hang_kill_after_s": 2.0,
+        "ejection_tries": 3,
+        "ejection_s": 5.0,
+        "ejection_max_s": 300.0,
+        "once_ids_limit": 65_536,
         "on_empty_next_pool": False,
     }
 

@@ -2,6 +2,7 @@
 
 from balancer.core.events import SlotAdded
 from balancer.core.lifecycle import Request
+from balancer.core.limits import Limits
 from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
 from tests.core.story import Story, answer, comes_up, connects, dies, empty, request, undelivered
 
@@ -21,6 +22,14 @@ def choice_in(story: Story, *excluded: str, is_final: bool = False) -> str:
             return f"wait for {pool.name}" if pool is not None else ""
         case GiveUp():
             return "give up"
+
+
+def budget_of(share: float, per_worker: int, window_s: int) -> RetryBudget:
+    return RetryBudget(
+        Limits(
+            retry_budget=share, retry_budget_per_worker=per_worker, retry_budget_window_s=window_s
+        )
+    )
 
 
 def test_an_idle_worker_is_tried_and_a_busy_one_waited_for() -> None:
@@ -213,26 +222,26 @@ def test_a_forwarded_request_is_not_caught_by_its_old_grace() -> None:
 
 
 def test_the_budget_is_a_share_of_first_tries_plus_some_for_each_worker() -> None:
-    budget = RetryBudget(0.2, 1, 10)
+    budget = budget_of(0.2, 1, 10)
     for _ in range(10):
         budget.note_first_try(1000.0)
     assert [budget.spend(1000.5, 1) for _ in range(4)] == [True, True, True, False]
 
 
 def test_without_first_tries_each_worker_brings_its_own() -> None:
-    budget = RetryBudget(0.2, 2, 10)
+    budget = budget_of(0.2, 2, 10)
     assert [budget.spend(1000.0, 2) for _ in range(5)] == [True] * 4 + [False]
 
 
 def test_the_window_of_the_budget_slides() -> None:
-    budget = RetryBudget(0.0, 1, 10)
+    budget = budget_of(0.0, 1, 10)
     assert budget.spend(1000.0, 1)
     assert not budget.spend(1009.9, 1)
     assert budget.spend(1010.0, 1)
 
 
 def test_first_tries_leave_the_window_too() -> None:
-    budget = RetryBudget(1.0, 0, 10)
+    budget = budget_of(1.0, 0, 10)
     budget.note_first_try(1000.0)
     assert not budget.spend(1010.0, 1)
     budget.note_first_try(1011.0)

@@ -47,9 +47,9 @@ def pools_of(*slots: str) -> Pools:
 
 
 def up(pools: Pools, slot: str) -> Member:
-    member = pools.vacant(WorkerId(slot, 1))
+    member = pools.in_slot(WorkerId(slot, 1))
     assert member is not None
-    member.worker = WorkerId(slot, 1)
+    member.fill(WorkerId(slot, 1))
     pools.move(member, Signal.CONNECTED)
     pools.move(member, Signal.READY)
     return member
@@ -86,27 +86,27 @@ def test_a_worker_is_found_by_its_incarnation_alone() -> None:
     assert pools.find(WorkerId("a", 1)) is member
     assert pools.find(WorkerId("a", 2)) is None
     assert pools.find(WorkerId("b", 1)) is None
-    assert pools.vacant(WorkerId("a", 2)) is None
     pools.move(member, Signal.LOST)
     assert pools.find(WorkerId("a", 1)) is None
-    assert pools.vacant(WorkerId("a", 1)) is None
-    assert pools.vacant(WorkerId("a", 2)) is member
 
 
-def test_an_older_incarnation_that_was_not_told_dead_is_found() -> None:
+def test_only_a_newer_incarnation_finds_its_slot_open() -> None:
     pools = pools_of("a")
-    assert pools.predecessor(WorkerId("a", 2)) is None
     member = up(pools, "a")
-    assert pools.predecessor(WorkerId("a", 2)) is member
-    assert pools.predecessor(WorkerId("a", 1)) is None
-    assert pools.predecessor(WorkerId("b", 2)) is None
+    assert pools.in_slot(WorkerId("a", 1)) is None
+    assert pools.in_slot(WorkerId("a", 2)) is member
+    assert pools.in_slot(WorkerId("b", 2)) is None
+    pools.stand_beside(WorkerId("a", 3), member)
+    assert pools.in_slot(WorkerId("a", 3)) is None
+    assert pools.in_slot(WorkerId("a", 4)) is member
 
 
 def test_a_removed_slot_is_out_of_every_count() -> None:
     pools = pools_of("a", "b")
     member = up(pools, "a")
-    assert pools.remove("a") is member
-    assert pools.remove("a") is None
+    assert pools.remove("a") == [member]
+    assert pools.remove("a") == []
+    pools.move(member, Signal.LOST)
     (pool,) = pools
     assert (list(pool.idle), list(pool.members), pool.serving) == ([], ["b"], 0)
     assert [member.slot for member in pools.members()] == ["b"]

@@ -11,6 +11,7 @@ CLASSES: dict[Reason, type[ClusterError]] = {
     Reason.MALFORMED: errors.BadRequest,
     Reason.TOO_LARGE: errors.TooLarge,
     Reason.CLIENT_LIMIT: errors.Overloaded,
+    Reason.DUPLICATE: errors.Duplicate,
     Reason.POISONED: errors.Poisoned,
     Reason.EXHAUSTED: errors.Unavailable,
     Reason.NO_WORKERS: errors.Unavailable,

@@ -219,6 +219,7 @@ def test_the_totals_add_up(story: Story) -> None:
         "tries": 3,
         "failovers": 1,
         "late_replies": 1,
+        "ejections": 0,
         "clients_gone": 1,
         "open": 0,
         "answered": 4,

@@ -245,8 +245,9 @@ def test_a_duration_may_be_nothing_or_very_long(timeout_ms: float, timeout_s: fl
         ({"priority": -1}, "priority must be 0, 1 or 2"),
         ({"priority": True}, "priority must be of type int"),
         ({"priority": 1.0}, "priority must be of type int"),
-        ({"id": 7}, "id must be bytes or str"),
-        ({"id": ["x"]}, "id must be bytes or str"),
+        ({"id": 7}, "id must be bytes or str, of at most 255"),
+        ({"id": ["x"]}, "id must be bytes or str, of at most 255"),
+        ({"id": b"x" * 256}, "id must be bytes or str, of at most 255"),
     ],
 )
 def test_a_field_of_the_wrong_type_or_value_is_refused(fields: dict[str, Any], error: str) -> None:
@@ -331,6 +332,7 @@ TEXTS = {
     Reason.MALFORMED: "Error 400: Bad Request. The message cannot be read.",
     Reason.TOO_LARGE: "Error 413: Too Large. The payload is above the limit max_body.",
     Reason.CLIENT_LIMIT: "Error 429: Too Many Requests. This client has too many open.",
+    Reason.DUPLICATE: "Error 409: Conflict. A request marked once with this id came before.",
     Reason.POISONED: "Error 500: Poisoned. This request killed or hung one worker after another.",
     Reason.EXHAUSTED: f"{UNAVAILABLE} No downstream server could process this frame.",
     Reason.NO_WORKERS: f"{UNAVAILABLE} No worker is up.",

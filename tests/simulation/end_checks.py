@@ -53,6 +53,8 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
             return is_new and arrived.size_bytes > limits.max_body_bytes
         case Reason.CLIENT_LIMIT:
             return is_new and ledger.of_client[arrived.client] > limits.client_limit
+        case Reason.DUPLICATE:
+            return False
         case Reason.QUEUE_FULL:
             return _is_queue_full(ledger, case)
         case Reason.DRAINING:

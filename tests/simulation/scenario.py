@@ -124,6 +124,7 @@ def _draw_limits(dice: Random) -> Limits:
         strikes=dice.choice((1, 2, 3, 10)),
         revive_grace_s=dice.choice((0.0, 0.25, 1.0)),
         hang_kill_after_s=dice.choice((0.25, 0.5, 1.0)),
+        ejection_tries=1_000_000,
         on_empty_next_pool=dice.random() < 0.3,
     )
 

@@ -1,0 +1,209 @@
+"""What events mean for workers: they come, reply, hang, are ejected, make room and go.
+
+A worker is no worse than its latest tries: each good reply clears its record, and a new process
+begins with a clean one. What becomes of the requests is decided in ``requests``.
+"""
+
+from balancer.core.deadlines import Deadlines
+from balancer.core.events import (
+    Action,
+    Ejected,
+    EjectionEnded,
+    HangConfirmed,
+    Kill,
+    Outcome,
+    Released,
+    ReplyArrived,
+    ReplyDropped,
+    TryTimedOut,
+    Why,
+    WorkerConnected,
+    WorkerLost,
+    WorkerReady,
+    WorkerReply,
+)
+from balancer.core.limits import Limits
+from balancer.core.policy import may_eject
+from balancer.core.pool import Held, Member, Pools, Signal, State
+from balancer.core.requests import Requests
+
+_FAILURES = {Outcome.EMPTY: Why.EMPTY, Outcome.GARBLED: Why.GARBLED}
+_EJECTIONS_COUNTED_MAX = 16
+
+
+class Workers:
+    """Writes what is to be done into ``actions``, in order."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        pools: Pools,
+        requests: Requests,
+        deadlines: Deadlines,
+        actions: list[Action],
+    ) -> None:
+        self.limits = limits
+        self._pools = pools
+        self._requests = requests
+        self._deadlines = deadlines
+        self._actions = actions
+
+    # --- they come --------------------------------------------------------------------------------
+
+    def connected(self, event: WorkerConnected, now: float) -> None:
+        member = self._pools.in_slot(event.worker)
+        if member is None:
+            return
+        if event.beside_older and member.state is not State.DOWN:
+            member = self._pools.stand_beside(event.worker, member)
+        else:
+            # A slot holds one process: this one lives, so the other is dead, told or not yet.
+            for older in (*self._pools.successors(event.worker.slot), member):
+                self._lose(older, Why.DIED, now)
+            member.fill(event.worker)
+        self._pools.move(member, Signal.CONNECTED)
+        if member.is_ours:
+            patience_s = self.limits.try_timeout_s + self.limits.hang_kill_after_s
+            member.alarm = self._deadlines.set(now + patience_s, HangConfirmed(event.worker))
+        self._requests.place_all(now)
+
+    def ready(self, event: WorkerReady, now: float) -> None:
+        member = self._pools.find(event.worker)
+        if member is None or member.state is not State.CONNECTING:
+            return
+        self._deadlines.cancel(member.alarm)
+        older = self._pools.succeed(member)
+        if older is not None:
+            self._retire(older)
+        self._pools.move(member, Signal.READY)
+        self._requests.place_all(now)
+
+    # --- they go ----------------------------------------------------------------------------------
+
+    def lost(self, event: WorkerLost, now: float) -> None:
+        member = self._pools.find(event.worker)
+        if member is not None:
+            self._lose(member, Why.UNDELIVERED if event.undelivered else Why.DIED, now)
+            self._promote(event.worker.slot)
+            self._requests.place_all(now)
+
+    def slot_removed(self, slot: str, now: float) -> None:
+        for member in self._pools.remove(slot):
+            self._lose(member, Why.DIED, now)
+        self._requests.place_all(now)
+
+    def slot_retired(self, slot: str, now: float) -> None:
+        for member in self._pools.remove(slot):
+            self._retire(member)
+        self._requests.place_all(now)
+
+    def _lose(self, member: Member, why: Why, now: float) -> None:
+        """Its process is gone, or as good as gone: see to the request that it held."""
+        if member.state is State.DOWN:
+            return
+        self._pools.move(member, Signal.LOST)
+        self._deadlines.cancel(member.alarm)
+        held = self._release(member)
+        request = self._requests.tried_by(member.worker, held)
+        if request is not None and held is not None:
+            self._requests.fail_try(request, member, why, now - held.started_at, now)
+
+    def _retire(self, member: Member) -> None:
+        """It gets nothing new; what it holds it may finish."""
+        if member.state is State.DOWN:
+            return
+        self._deadlines.cancel(member.alarm)
+        self._pools.move(member, Signal.RETIRED)
+        if member.state is State.DRAINING:
+            self._pools.put_aside(member)
+        else:
+            self._actions.append(Released(member.worker))
+
+    def _promote(self, slot: str) -> None:
+        """Who stood beside a worker that is gone has the slot to itself."""
+        current = self._pools.current(slot)
+        if current is not None and current.state is State.DOWN:
+            newest = max(self._pools.successors(slot), key=lambda m: m.worker, default=None)
+            if newest is not None:
+                self._pools.succeed(newest)
+
+    def _release(self, member: Member) -> Held | None:
+        held, member.held = member.held, None
+        if held is not None:
+            self._deadlines.cancel(held.alarm)
+        return held
+
+    # --- they reply, or do not --------------------------------------------------------------------
+
+    def replied(self, event: ReplyArrived, now: float) -> None:
+        member = self._pools.find(event.worker)
+        held = self._release(member) if member is not None else None
+        if member is None or held is None:
+            return
+        is_late = member.state is State.OVERDUE
+        self._pools.move(member, Signal.REPLIED)
+        self._judge(member, event.reply.outcome, is_late, now)
+        self._requests.note_service(now - held.started_at)
+        self._settle_reply(member, held, event.reply, now)
+        if member.state is State.DOWN:
+            self._actions.append(Released(member.worker))
+        if member.state is State.IDLE and not is_late:
+            self._requests.serve(member, now)
+        else:
+            self._requests.place_all(now)
+
+    def _judge(self, member: Member, outcome: Outcome, is_late: bool, now: float) -> None:
+        """Keep its record; eject it if that is too bad."""
+        if outcome is Outcome.GARBLED and not is_late:
+            member.bad_tries += 1
+        elif outcome in (Outcome.ANSWER, Outcome.EMPTY) and not is_late:
+            member.bad_tries = member.ejections = 0
+        if member.bad_tries >= self.limits.ejection_tries and may_eject(member):
+            factor = 2 ** min(member.ejections, _EJECTIONS_COUNTED_MAX)
+            duration_s = min(self.limits.ejection_max_s, self.limits.ejection_s * factor)
+            member.ejections += 1
+            member.alarm = self._deadlines.set(now + duration_s, EjectionEnded(member.worker))
+            self._pools.move(member, Signal.EJECTED)
+            self._actions.append(Ejected(member.worker, duration_s))
+
+    def _settle_reply(self, member: Member, held: Held, reply: WorkerReply, now: float) -> None:
+        """Give the reply to its request, if that is still open: late or not, it is the answer."""
+        request = self._requests.find(held.request)
+        if request is not None and reply.outcome is Outcome.ANSWER:
+            self._requests.answer(request, member.worker, reply)
+        elif request is not None and self._requests.tried_by(member.worker, held) is request:
+            if reply.outcome is Outcome.EXPIRED:
+                request.excluded |= {member.slot}
+            why = _FAILURES.get(reply.outcome, Why.UNDELIVERED)
+            self._requests.fail_try(request, member, why, now - held.started_at, now)
+        else:
+            self._actions.append(ReplyDropped(member.worker, held.request))
+
+    def try_timed_out(self, event: TryTimedOut, now: float) -> None:
+        member = self._pools.find(event.worker)
+        assert member is not None
+        held = member.held
+        assert held is not None
+        self._pools.move(member, Signal.TIMED_OUT)
+        member.bad_tries += held.is_full
+        if member.is_ours:
+            held.alarm = self._deadlines.set(held.give_up_at, HangConfirmed(event.worker))
+        request = self._requests.tried_by(event.worker, held)
+        if request is not None:
+            self._requests.fail_try(request, member, Why.TIMEOUT, now - held.started_at, now)
+        self._requests.place_all(now)
+
+    def hang_confirmed(self, event: HangConfirmed, now: float) -> None:
+        member = self._pools.find(event.worker)
+        assert member is not None
+        held = member.held
+        self._actions.append(Kill(event.worker, held.request if held is not None else None))
+        self._lose(member, Why.DIED, now)
+        self._promote(event.worker.slot)
+        self._requests.place_all(now)
+
+    def ejection_ended(self, event: EjectionEnded, now: float) -> None:
+        member = self._pools.find(event.worker)
+        assert member is not None
+        self._pools.move(member, Signal.READMITTED)
+        self._requests.place_all(now)

@@ -1,0 +1,33 @@
+"""A request marked ``once`` that comes again under the same id is never taken in twice."""
+
+from tests.core.story import Story, answer, leaves, request
+
+
+def test_it_is_refused_while_the_first_is_open_and_after() -> None:
+    story = Story("a")
+    story.at(1000.0, request(1, once=True, id=b"x"))
+    refused = "2 <- 409 duplicate; may have run"
+    assert story.at(1000.1, request(2, "other", once=True, id=b"x")) == [refused]
+    story.at(1000.2, answer("a"))
+    assert story.at(1000.3, request(3, once=True, id=b"x")) == [refused.replace("2", "3", 1)]
+
+
+def test_other_ids_and_requests_that_may_run_twice_are_not_meant() -> None:
+    story = Story("a", "b", "c")
+    story.at(1000.0, request(1, once=True, id=b"x"))
+    assert story.at(1000.1, request(2, once=True, id=b"y")) == ["2 -> b (attempt 1)"]
+    assert story.at(1000.2, request(3, id=b"x")) == ["3 -> c (attempt 1)"]
+
+
+def test_what_certainly_did_not_run_may_come_again() -> None:
+    story = Story("a")
+    story.at(1000.0, request(1, "other"), request(2, once=True, id=b"x"), leaves())
+    assert story.at(1000.1, request(3, once=True, id=b"x"), answer("a"))[-1] == "3 -> a (attempt 1)"
+
+
+def test_the_oldest_ids_are_forgotten() -> None:
+    story = Story("a", once_ids_limit=2)
+    for number in (1, 2, 3):
+        story.at(1000.0, request(number, once=True, id=str(number)), answer("a"))
+    assert "409" in story.at(1000.1, request(4, once=True, id="2"))[0]
+    assert story.at(1000.2, request(5, once=True, id="1")) == ["5 -> a (attempt 1)"]
