@@ -18,8 +18,9 @@ GROUPS = {
     "command line": "balancer.cli",
     "launcher": """
         workers.supervisor workers.commands workers.crew workers.rolling workers.turns
-        workers.reload workers.slot workers.worker_process workers.balancer_process workers.check
-        workers.process workers.reports workers.restart workers.loop workers.console""",
+        workers.reload workers.check workers.slot workers.succession workers.leaving
+        workers.worker_process workers.surroundings workers.balancer_process workers.process
+        workers.reports workers.restart workers.loop workers.console""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
         balancer.observe""",

@@ -10,7 +10,7 @@ from balancer.control import Channel, Message, listen
 from workers.balancer_process import BalancerProcess
 from workers.loop import Loop, Timer
 from workers.slot import WorkerSlot
-from workers.worker_process import Surroundings
+from workers.surroundings import Surroundings
 
 CONNECTIONS_MAX = 64
 SNAPSHOT_TIMEOUT_S = 1.0
@@ -117,7 +117,7 @@ class Commands:
         }
 
     def _of_slot(self, slot: WorkerSlot, figures: dict[str, Any]) -> dict[str, Any]:
-        process = slot.present or slot.successor
+        process = slot.present or slot.succession.process
         state = figures.get("state", "down")
         if state == "down" and slot.is_alive:
             state = "starting"

@@ -9,7 +9,8 @@ from balancer.control import Message
 from workers.reports import Report
 from workers.rolling import Rolling
 from workers.slot import WorkerSlot
-from workers.worker_process import Surroundings, WorkerProcess
+from workers.surroundings import Surroundings
+from workers.worker_process import WorkerProcess
 
 POOL_FAILED, BAD_CONFIGURATION = 1, 2
 
@@ -22,7 +23,7 @@ class Crew:
         self._fail = fail
         self._slots: dict[str, WorkerSlot] = {}
         self._places = count()
-        self._rolling = Rolling(around, self._slots, self._add_vacant)
+        self._rolling = Rolling(around, self._slots, self._add)
         self._tracebacks: set[str] = set()
         self._boot_failed: set[str] = set()
         for slot, pool, handler in around.config.worker_slots():
@@ -72,14 +73,10 @@ class Crew:
         """Replace nobody any more: the end is near."""
         self._rolling.stop()
 
-    def _add(self, name: str, pool: str, handler: str, is_vacant: bool = False) -> WorkerSlot:
+    def _add(self, name: str, pool: str, handler: str) -> WorkerSlot:
         place = next(self._places)
-        slot = WorkerSlot(name, pool, handler, place, self._around, self, is_vacant=is_vacant)
-        self._slots[name] = slot
+        slot = self._slots[name] = WorkerSlot(name, pool, handler, place, self._around, self)
         return slot
-
-    def _add_vacant(self, name: str, pool: str, handler: str) -> WorkerSlot:
-        return self._add(name, pool, handler, is_vacant=True)
 
     def config_for_balancer(self) -> Config:
         """The newest, with the pools of workers that have not gone yet."""
@@ -108,7 +105,7 @@ class Crew:
             case {"op": "ready"}:
                 slot.note_ready(process)
             case {"op": "released"}:
-                slot.note_released(process)
+                process.note_released()
             case {"op": "lost", "cause": cause, "request": request}:
                 slot.note_lost(process, cause, request)
             case {"op": "hung", "request": request}:
@@ -118,7 +115,7 @@ class Crew:
 
     def on_boot_failure(self, slot: WorkerSlot, process: WorkerProcess, report: Report) -> None:
         """A handler that could not be set up, in the worker's own words, each told once."""
-        is_successor = process is slot.successor
+        is_successor = process is slot.succession.process
         if report["event"] == "unknown_handler" and not slot.was_ever_ready and not is_successor:
             self._fail(report["error"], BAD_CONFIGURATION)
             return

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from workers.slot import WorkerSlot
+from workers.surroundings import Surroundings
 from workers.turns import Turns
-from workers.worker_process import Surroundings
 
 
 class Rolling:
     """Starts what takes over, one slot at a time in each pool. ``slots`` is the crew's own table,
-    in which ``add`` makes a new slot that nobody fills."""
+    in which ``add`` makes a new slot; nobody fills it yet."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Rolling:
         self._owed = {slot: handler for slot, _, handler in config.worker_slots()}
         for name, pool, handler in config.worker_slots():
             if name not in self._slots:
-                self._add(name, pool, handler)
+                self._add(name, pool, handler).is_given_up = True
             if not self._slots[name].is_retired:  # else it is added again once it is gone
                 self._turns.ask(pool, name)
         self._begin_turns()
@@ -58,7 +58,7 @@ class Rolling:
         if slot.name in self._begun:
             self._stop_reload(slot, trouble)
             return
-        delay_s = slot.succession_delay_s()
+        delay_s = slot.succession.delay_s()
         again = f"trying again in {delay_s:.1f} s"
         slot.log(f"is to be replaced, but its successor cannot start ({trouble}); {again}", "error")
         self._around.loop.after(delay_s, lambda: self.on_worn(slot))
@@ -77,8 +77,9 @@ class Rolling:
     def _forget(self, slot: WorkerSlot) -> None:
         del self._slots[slot.name]
         if slot.name in self._owed:
-            successor = self._add(slot.name, slot.pool, self._owed[slot.name])
-            successor.incarnation = slot.incarnation
+            anew = self._add(slot.name, slot.pool, self._owed[slot.name])
+            anew.is_given_up = True
+            anew.incarnation = slot.incarnation  # the balancer may still know the old numbers
             self._turns.ask(slot.pool, slot.name)
 
     def _begin_turns(self) -> None:
@@ -89,8 +90,8 @@ class Rolling:
             if slot is not None and handler is not None:
                 self._begun.add(name)
                 slot.replace(handler, "reload")
-            elif slot is not None and slot.worn:
-                slot.replace(slot.handler, slot.worn)
+            elif slot is not None and slot.present is not None and slot.present.worn:
+                slot.replace(slot.handler, slot.present.worn)
             else:
                 self._turns.end(name)  # somebody else fills it by now
 
@@ -100,7 +101,7 @@ class Rolling:
         self._owed.clear()
         self._turns.dismiss()
         for other in self._slots.values():
-            if other.worn:
+            if other.present is not None and other.present.worn:
                 self._turns.ask(other.pool, other.name)
         self._log(
             f"reload stopped at {slot.name}, whose new process cannot start ({trouble}): "

@@ -2,17 +2,17 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from balancer.control import Message
+from workers.leaving import Leaving
 from workers.loop import Timer
 from workers.reports import Report
-from workers.restart import DELAY_MAX_S, RestartPolicy
-from workers.worker_process import Surroundings, WorkerProcess
-
-MAX_REQUESTS_SPREAD = 0.2
-"""By how much less than ``max_requests`` a process may serve, so that not all are worn at once."""
+from workers.restart import RestartPolicy
+from workers.succession import Succession
+from workers.surroundings import Surroundings
+from workers.worker_process import Owner, WorkerProcess
 
 
 class Crew(Protocol):
@@ -28,24 +28,11 @@ class Crew(Protocol):
 
 
 class WorkerSlot:
-    """A place for a worker. Who it is is written on the door; who fills it changes.
-
-    ``present`` fills it, ``successor`` gets ready beside it to take over, and those in
-    ``leaving`` get nothing new, finish what they hold and end.
-    """
+    """A place for a worker. Who it is is written on the door; who fills it changes."""
 
     def __init__(
-        self,
-        name: str,
-        pool: str,
-        handler: str,
-        place: int,
-        around: Surroundings,
-        crew: Crew,
-        *,
-        is_vacant: bool = False,
+        self, name: str, pool: str, handler: str, place: int, around: Surroundings, crew: Crew
     ) -> None:
-        """``is_vacant`` if the balancer does not know of it: only ``replace`` can fill it."""
         self.name = name
         self.pool = pool
         self.handler = handler
@@ -55,29 +42,28 @@ class WorkerSlot:
         """The number of the latest link."""
         self.restarts = 0
         self.has_failed = False
-        self.is_given_up = is_vacant
-        """Nobody fills it unless a successor does; the balancer does not know of it."""
+        self.is_given_up = False
+        """Nobody fills it unless a successor does, and the balancer does not know of it."""
         self.is_retired = False
         self.was_ever_ready = False
         self.present: WorkerProcess | None = None
-        self.successor: WorkerProcess | None = None
-        self.leaving: list[WorkerProcess] = []
+        self.succession = Succession(self)
+        self._leaving = Leaving(self.log, self._tell_if_calm)
         self._place = place
         self._around = around
         self._crew = crew
         self._policy = RestartPolicy()
-        self._succession = RestartPolicy()
         self._boot_failures = 0
         self._processes = 0
         self._is_stopping = False
-        self._replaced_because = ""
         self._died_at = 0.0
         self._timer: Timer | None = None
 
     def processes(self) -> Iterator[WorkerProcess]:
         """All that were started for it and have not ended, as far as is known."""
-        yield from (process for process in (self.present, self.successor) if process is not None)
-        yield from self.leaving
+        present_and_next = (self.present, self.succession.process)
+        yield from (process for process in present_and_next if process is not None)
+        yield from self._leaving.processes
 
     @property
     def is_alive(self) -> bool:
@@ -86,79 +72,70 @@ class WorkerSlot:
     @property
     def is_calm(self) -> bool:
         """Nobody is about to take over or to leave."""
-        return self.successor is None and not self.leaving
+        return self.succession.process is None and not self._leaving.processes
 
-    @property
-    def worn(self) -> str:
-        """Why its process should be replaced; empty if it should not."""
-        return self.present.worn if self.present is not None else ""
+    def find(self, incarnation: int) -> WorkerProcess | None:
+        """The process with the link of that number, if it still is its latest."""
+        return next((p for p in self.processes() if p.incarnation == incarnation), None)
+
+    def reap(self) -> None:
+        for process in list(self.processes()):
+            process.reap()
 
     # --- start ----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Have a process fill it."""
         self._set_timer(None)
-        if self.successor is not None:
+        if self.succession.process is not None:
             return  # which either takes over or, when it fails, has somebody started
         try:
-            self.present = self._process(self.handler)
+            self.present = self._start_process(self.handler, self)
         except OSError as error:
             self._died_at = time.monotonic()
             trouble = f"no process for it ({error.strerror})"
             self.log(f"{trouble}; {self._restart(trouble, ready_for_s=None)}", "warning")
 
-    def replace(self, handler: str, because: str) -> None:
-        """Start a process beside the present one, if there is one, to take over from it.
-
-        ``on_calm`` follows when that is done; before it ``on_not_replaced`` if it cannot be done.
-        """
-        self._replaced_because = because
-        if self.is_given_up:
-            self._tell("add", pool=self.pool)
-        try:
-            self.successor = self._process(handler)
-        except OSError as error:
-            trouble = f"no process for it ({error.strerror})"
-            self._around.loop.after(0, lambda: self._give_up_succession(trouble))
-
-    def _process(self, handler: str) -> WorkerProcess:
+    def _start_process(self, handler: str, owner: Owner) -> WorkerProcess:
         self._processes += 1
         endpoint = self._around.directory.worker_endpoint(self._place, self._processes)
-        limit = self._around.config.max_requests
-        if limit is not None:
-            limit -= int(limit * MAX_REQUESTS_SPREAD * random.random())
-        return WorkerProcess(self.name, handler, endpoint, limit, self._around, self)
+        return WorkerProcess(self.name, handler, endpoint, self._around, owner)
 
     def orders_at_start(self) -> Iterator[Message]:
         """What a new balancer must know of it; it is told to dial whoever can be dialed."""
-        if self.is_given_up and self.successor is None:
+        if self.is_given_up and self.succession.process is None:
             yield {"op": "removed", "slot": self.name}
-        for old in self.leaving:
+        for old in self._leaving.processes:
             old.stop()  # what it held was the dead balancer's, and is lost
-        for process in (self.present, self.successor):
+        for process in (self.present, self.succession.process):
             if process is not None and process.is_booted:
-                self._dial(process)
+                self.dial(process, beside=process is not self.present)
+
+    def dial(self, process: WorkerProcess, *, beside: bool) -> None:
+        """Have the balancer open a link to it, beside that of an older process or not."""
+        self.incarnation += 1
+        process.dial(self.incarnation, beside=beside)
 
     def on_booted(self, process: WorkerProcess) -> None:
-        if process is self.present:
-            self.was_ever_ready = True
-            self.why = "connecting"
-        if process is self.successor or not (self.successor and self.successor.is_linked):
-            self._dial(process)
+        self.was_ever_ready = True
+        self.why = "connecting"
+        self._dial_present()
 
-    def _dial(self, process: WorkerProcess) -> None:
-        self.incarnation += 1
-        process.dial(self.incarnation, beside=process is self.successor)
-        if process is self.successor:
-            process.expect_rotation()
+    def _dial_present(self) -> None:
+        """Unless somebody else is about to take over: a newer link puts an end to older ones."""
+        process = self.present
+        if process is None or not process.is_booted or process.is_linked:
+            return
+        if not self.succession.is_linked:
+            self.dial(process, beside=False)
 
     def note_ready(self, process: WorkerProcess) -> None:
-        """The balancer has had its first sign of life: it is in rotation."""
+        """The balancer has had its first sign of life. A frozen one may say so too late."""
         if not process.is_alive or process.is_stopping or process.kill_reason:
             return
         was_in_rotation = process.was_ever_in_rotation
         process.note_in_rotation()
-        if process is self.successor:
+        if process is self.succession.process:
             self._take_over(process)
         elif process is self.present:
             self.why = ""
@@ -168,58 +145,72 @@ class WorkerSlot:
         if was_in_rotation:
             return f"linked again (pid {process.pid})"
         since, what = (self._died_at, "back") if self.restarts else (process.started_at, "ready")
-        took_ms = (time.monotonic() - since) * 1000
-        return f"{what} after {took_ms:.0f} ms (pid {process.pid})"
+        return f"{what} after {_ms_since(since)} ms (pid {process.pid})"
 
     # --- replacement ------------------------------------------------------------------------------
 
+    def replace(self, handler: str, why: str) -> None:
+        """Start a process beside the present one, if there is one, to take over from it.
+
+        ``on_calm`` follows when that is done; before it ``on_not_replaced`` if it cannot be done.
+        """
+        if self.is_given_up:
+            self._tell("add", pool=self.pool)
+        try:
+            self.succession.begin(self._start_process(handler, self.succession), why)
+        except OSError as error:
+            trouble = f"no process for it ({error.strerror})"
+            self._around.loop.after(0, lambda: self.on_no_successor(trouble))
+
     def _take_over(self, successor: WorkerProcess) -> None:
-        old, self.present, self.successor = self.present, successor, None
-        self.handler = successor.handler
-        self._policy, self._succession = RestartPolicy(), RestartPolicy()
+        old, self.present, successor.owner = self.present, successor, self
+        self.succession.complete()
+        self.handler, self._policy = successor.handler, RestartPolicy()
         self.has_failed = self.is_given_up = False
         self.was_ever_ready = True
         self.why = ""
-        took_ms = (time.monotonic() - successor.started_at) * 1000
-        what = "filled" if old is None else f"pid {old.pid} is replaced"
-        self.log(f"{what} after {took_ms:.0f} ms (pid {successor.pid}): {self._replaced_because}")
+        pids = f"pid {successor.pid}" + (f" for {old.pid}" if old is not None else "")
+        took_ms = _ms_since(successor.started_at)
+        self.log(f"replaced after {took_ms} ms ({pids}): {self.succession.why}")
         if old is not None:
-            self._see_off(old)
+            self._leaving.take(old)
         self._tell_if_calm()
         if successor.worn:
             self._crew.on_worn(self)
 
-    def _see_off(self, process: WorkerProcess) -> None:
-        """Let it go: at once, or when the balancer says that it holds nothing any more."""
-        self.leaving.append(process)
-        if not process.is_linked:
-            process.stop()
-
-    def note_released(self, process: WorkerProcess) -> None:
-        """The balancer has nothing of its any more and will give it nothing."""
-        process.is_linked = False
-        if process in self.leaving:
-            process.stop()
+    def on_no_successor(self, trouble: str) -> None:
+        """Its successor cannot take over: whoever is here goes on."""
+        if self._is_stopping or self.is_retired:
+            return
+        if self.present is not None:
+            self._dial_present()
+        elif self.is_given_up:
+            self.has_failed = True
+            self._give_up(trouble)
+        else:
+            self.start()
+        self._crew.on_not_replaced(self, trouble)
+        self._tell_if_calm()
 
     def retire(self) -> None:
         """Let the slot go for good; ``on_calm`` follows when its last process has ended."""
         self.is_retired = True
         self._set_timer(None)
         self._tell("retire", pool=self.pool)
-        if self.successor is not None:
-            self.successor.is_linked = False
-            self._see_off(self.successor)
-        if self.present is not None:
-            self._see_off(self.present)
-        self.present = self.successor = None
+        present, successor = self.present, self.succession.process
+        self.present = self.succession.process = None
+        if successor is not None:
+            successor.is_linked = False  # the balancer drops who is not ready at once
+            self._leaving.take(successor)
+        if present is not None:
+            self._leaving.take(present)
         self._tell_if_calm()
 
     def on_worn(self, process: WorkerProcess) -> None:
-        if process is self.present:
-            self._crew.on_worn(self)
+        self._crew.on_worn(self)
 
     def _tell_if_calm(self) -> None:
-        """Not in the middle of what somebody else does with the slots."""
+        """Later: not in the middle of what somebody else does with the slots."""
         if self.is_calm:
             self._around.loop.after(0, lambda: self._crew.on_calm(self))
 
@@ -229,38 +220,19 @@ class WorkerSlot:
         if process.is_alive and process is self.present and not self._is_stopping:
             self.why = f"unresponsive: {cause}"
         process.note_lost(request)
-        if process in self.leaving:
-            process.stop()
 
     def on_link_lost(self, process: WorkerProcess) -> None:
-        """Its link broke, and it is not to blame: open another, unless one takes over."""
-        if process in self.leaving:
-            process.stop()
-        else:
-            self.on_booted(process)
+        self._dial_present()
 
     def on_boot_failure(self, process: WorkerProcess, report: Report) -> None:
         self._boot_failures += 1
         self._crew.on_boot_failure(self, process, report)
 
     def on_ended(self, process: WorkerProcess) -> None:
-        """It is dead, and what it held is known as far as it will be."""
-        if process is self.present:
-            self.present = None
-            if not self._is_stopping:
-                self._follow(process)
-        elif process is self.successor:
-            self.successor = None
-            if not self._is_stopping:
-                self._give_up_succession(process.boot_error or process.kill_reason or process.cause)
-        elif process in self.leaving:
-            self.leaving.remove(process)
-            if process.kill_reason or not process.is_stopping:
-                self.log(f"{_story(process)}; it was leaving", "warning")
-            self._tell_if_calm()
-
-    def _follow(self, process: WorkerProcess) -> None:
-        """The present process has ended: start another, or do not."""
+        """It is dead, and what it held is known as far as it will be: start another, or do not."""
+        self.present = None
+        if self._is_stopping:
+            return
         self._died_at = process.died_at
         ready_for_s = None if process.booted_at is None else process.died_at - process.booted_at
         held_request = process.held_request is not None
@@ -268,16 +240,15 @@ class WorkerSlot:
         next_step = self._restart(cause, ready_for_s, held_request=held_request)
         # Its own words on why it could not start are in the log: how it ended then is no news.
         if self.was_ever_ready or self._boot_failures != 1:
-            self.log(f"{_story(process)}; {next_step}", "warning")
+            self.log(f"{process.story}; {next_step}", "warning")
 
     def _restart(self, cause: str, ready_for_s: float | None, *, held_request: bool = False) -> str:
         """Arrange for what comes next, and say it."""
-        if self.successor is not None:
+        if self.succession.process is not None:
             self.why = cause
             return "its successor is on its way"
         if not self._around.config.restart:
-            self.why = f"{cause}; restart is off"
-            self._give_up()
+            self._give_up(f"{cause}; restart is off")
             return "not restarted: restart is off"
         delay_s = self._policy.delay_s(
             self._died_at,
@@ -287,8 +258,7 @@ class WorkerSlot:
         )
         if delay_s is None:
             self.has_failed = True
-            self.why = f"{cause}; failed to start again and again"
-            self._give_up()
+            self._give_up(f"{cause}; failed to start again and again")
             self._around.loop.after(0, lambda: self._crew.on_failed(self))
             return "it failed to start again and again: given up"
         self.why = cause
@@ -299,30 +269,10 @@ class WorkerSlot:
         self._set_timer(delay_s, self.start)
         return f"restarting in {delay_s:.1f} s"
 
-    def _give_up(self) -> None:
+    def _give_up(self, why: str) -> None:
+        self.why = why
         self.is_given_up = True
         self._tell("removed")
-
-    def _give_up_succession(self, trouble: str) -> None:
-        """Its successor cannot take over: whoever is here goes on."""
-        if self.present is not None:
-            if self.present.is_booted and not self.present.is_linked:
-                self._dial(self.present)
-        elif self.is_given_up:
-            self.has_failed = True
-            self.why = trouble
-            self._give_up()
-        else:
-            self.start()
-        self._crew.on_not_replaced(self, trouble)
-        self._tell_if_calm()
-
-    def succession_delay_s(self) -> float:
-        """How long to wait, after a failure, until somebody else may try to take over."""
-        delay_s = self._succession.delay_s(
-            time.monotonic(), ready_for_s=None, held_request=False, jitter=random.uniform(-1, 1)
-        )
-        return DELAY_MAX_S if delay_s is None else delay_s
 
     # --- stop -----------------------------------------------------------------------------------
 
@@ -340,15 +290,9 @@ class WorkerSlot:
 
     # --- small print ----------------------------------------------------------------------------
 
-    def find(self, incarnation: int) -> WorkerProcess | None:
-        """The process with the link of that number, if it still is its latest."""
-        return next((p for p in self.processes() if p.incarnation == incarnation), None)
-
-    def reap(self) -> None:
-        for process in list(self.processes()):
-            process.reap()
-
-    def _set_timer(self, delay_s: float | None, callback: Any = None) -> None:
+    def _set_timer(
+        self, delay_s: float | None, callback: Callable[[], None] = lambda: None
+    ) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if delay_s is None else self._around.loop.after(delay_s, callback)
@@ -362,11 +306,5 @@ class WorkerSlot:
         self._around.console.write(self.name, text, level, worker=self.name)
 
 
-def _story(process: WorkerProcess) -> str:
-    story = f"{process.cause} after {process.died_at - process.started_at:.1f} s"
-    story += f" (pid {process.pid})"
-    if process.kill_reason:
-        return f"{story}: {process.kill_reason}"
-    if process.held_request:
-        return f"{story} while it held request {process.held_request}"
-    return story
+def _ms_since(instant: float) -> int:
+    return round((time.monotonic() - instant) * 1000)

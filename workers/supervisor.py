@@ -19,7 +19,7 @@ from workers.console import Console, as_json
 from workers.crew import Crew
 from workers.loop import Loop, Timer
 from workers.reload import Reload
-from workers.worker_process import Surroundings
+from workers.surroundings import Surroundings
 
 OK, POOL_FAILED, BAD_CONFIGURATION, CANNOT_BIND = 0, 1, 2, 3
 SECOND_STOP_S = 3.0

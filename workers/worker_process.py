@@ -1,20 +1,19 @@
 """One worker process from its start to its exit: its reports, its link, and how it is stopped."""
 
+import random
 import selectors
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from balancer.config import Config
-from balancer.runtime_directory import RuntimeDirectory
-from workers.console import Console
-from workers.loop import Loop, Timer
+from workers.loop import Timer
 from workers.process import Process
 from workers.reports import REPORT_BYTES_MAX, Report, Reports
+from workers.surroundings import Surroundings
 
 ABORT_GRACE_S = 0.5
 """How long a hanging worker has to write down its stack before it is killed."""
@@ -23,24 +22,14 @@ VERDICT_GRACE_S = 0.1
 """How long the balancer may take to say what a dead worker held."""
 SILENCE_GRACE_S = 0.1
 """How long after its link broke the news of a worker's death may take to come."""
+MAX_REQUESTS_SPREAD = 0.2
+"""By how much less than ``max_requests`` a process may serve, so that not all are worn at once."""
 LINKS_LOST_MAX = 2
 """A worker that loses so many links, never in rotation between them, is of no use."""
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What the workers need of the launcher."""
-
-    loop: Loop
-    console: Console
-    config: Config
-    """The newest: a reload replaces it, and processes started from then on follow it."""
-    directory: RuntimeDirectory
-    tell_balancer: Callable[[dict[str, Any]], None]
-
-
 class Owner(Protocol):
-    """The slot that a process is for: it decides what comes of what happens."""
+    """Decides what comes of what happens to a process; another one may take it over."""
 
     def on_booted(self, process: "WorkerProcess") -> None: ...
     def on_boot_failure(self, process: "WorkerProcess", report: Report) -> None: ...
@@ -57,11 +46,11 @@ class WorkerProcess:
         name: str,
         handler: str,
         endpoint: str,
-        max_requests: int | None,
         around: Surroundings,
         owner: Owner,
     ) -> None:
         """OSError if the system has no process or descriptor left for it."""
+        self.owner = owner
         self.handler = handler
         self.endpoint = endpoint
         self.incarnation = 0
@@ -82,12 +71,11 @@ class WorkerProcess:
         self.died_at = 0.0
         self._name = name
         self._around = around
-        self._owner = owner
         self._reports = Reports()
         self._links_lost = 0
         self._has_verdict = False
         self._timer: Timer | None = None
-        arguments = _arguments(name, handler, endpoint, max_requests, around.config)
+        arguments = _arguments(name, handler, endpoint, around.config)
         self._process = Process("workers", arguments, around.loop.selector, self._on_output)
         connection = self._process.connection
         connection.setblocking(False)
@@ -109,8 +97,16 @@ class WorkerProcess:
 
     @property
     def cause(self) -> str:
-        """How it ended; only known once it has."""
+        """How it ended, once it has."""
         return str(self._process.exit_cause)
+
+    @property
+    def story(self) -> str:
+        """How it ended, and why, once it has."""
+        story = f"{self.cause} after {self.died_at - self.started_at:.1f} s (pid {self.pid})"
+        if self.kill_reason:
+            return f"{story}: {self.kill_reason}"
+        return f"{story} while it held request {self.held_request}" if self.held_request else story
 
     # --- its reports and its link -----------------------------------------------------------------
 
@@ -149,14 +145,14 @@ class WorkerProcess:
             self.kill("it wrote nonsense to its launcher")
         elif report["event"] == "worn":
             self.worn = report["why"]
-            self._owner.on_worn(self)
+            self.owner.on_worn(self)
         elif report["event"] != "ready":
             self.boot_error = report["error"]
-            self._owner.on_boot_failure(self, report)
+            self.owner.on_boot_failure(self, report)
         elif not self.is_stopping:
             self._set_timer(None)
             self.booted_at = time.monotonic()
-            self._owner.on_booted(self)
+            self.owner.on_booted(self)
 
     def _on_startup_timeout(self) -> None:
         limit_s = self._around.config.startup_timeout_s
@@ -166,6 +162,11 @@ class WorkerProcess:
         self._around.console.write(self._name, f"| {line}", "info", worker=self._name, output=True)
 
     # --- trouble ----------------------------------------------------------------------------------
+
+    def note_released(self) -> None:
+        """The balancer has nothing of it any more and gives it nothing: the link is closed."""
+        self.is_linked = self.is_in_rotation = False
+        self.owner.on_link_lost(self)
 
     def note_hung(self, request: str | None) -> None:
         """The balancer has given it up as hanging: get its stack into the log, then kill it."""
@@ -198,7 +199,7 @@ class WorkerProcess:
         else:
             # What it held was lost with the link, not with a death.
             self.held_request = None
-            self._owner.on_link_lost(self)
+            self.owner.on_link_lost(self)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -235,7 +236,7 @@ class WorkerProcess:
     def _settle(self) -> None:
         """It is dead, and what it held is known as far as it will be."""
         self._set_timer(None)
-        self._owner.on_ended(self)
+        self.owner.on_ended(self)
 
     def _close_connection(self) -> None:
         if self._process.connection.fileno() >= 0:
@@ -256,13 +257,12 @@ class WorkerProcess:
         )
 
 
-def _arguments(
-    name: str, handler: str, endpoint: str, max_requests: int | None, config: Config
-) -> list[str]:
+def _arguments(name: str, handler: str, endpoint: str, config: Config) -> list[str]:
     arguments = [handler, "--bind", endpoint, "--name", name]
     arguments += ["--max-body", str(config.limits.max_body_bytes)]
-    if max_requests is not None:
-        arguments += ["--max-requests", str(max_requests)]
+    if config.max_requests is not None:
+        spread = int(config.max_requests * MAX_REQUESTS_SPREAD * random.random())
+        arguments += ["--max-requests", str(config.max_requests - spread)]
     if config.max_rss_bytes is not None:
         arguments += ["--max-rss", str(config.max_rss_bytes)]
     return arguments
