@@ -24,8 +24,10 @@ SILENCE_GRACE_S = 0.1
 """How long after its link broke the news of a worker's death may take to come."""
 MAX_REQUESTS_SPREAD = 0.2
 """By how much less than ``max_requests`` a process may serve, so that not all are worn at once."""
-LINKS_LOST_MAX = 2
-"""A worker that loses so many links, never in rotation between them, is of no use."""
+LINK_LONG_ENOUGH_S = 1.0
+"""A link that was in rotation so long did not break because the worker cannot keep one."""
+LINKS_LOST_MAX = 3
+"""A worker that loses so many in a row, none of them for long enough in rotation, is of no use."""
 
 
 class Owner(Protocol):
@@ -57,7 +59,6 @@ class WorkerProcess:
         """Of its latest link; 0 before the first."""
         self.is_linked = False
         """The balancer was told to dial it and has not lost it since."""
-        self.is_in_rotation = False
         self.was_ever_in_rotation = False
         self.is_stopping = False
         self.worn = ""
@@ -72,6 +73,7 @@ class WorkerProcess:
         self._name = name
         self._around = around
         self._reports = Reports()
+        self._in_rotation_at: float | None = None
         self._links_lost = 0
         self._has_verdict = False
         self._timer: Timer | None = None
@@ -114,7 +116,7 @@ class WorkerProcess:
         """Have the balancer open a link to it, beside that of the slot's older process or not."""
         self.incarnation = incarnation
         self.is_linked = True
-        self.is_in_rotation = self._has_verdict = False
+        self._in_rotation_at, self._has_verdict = None, False
         self._tell("dial", endpoint=self.endpoint, beside=beside)
 
     def expect_rotation(self) -> None:
@@ -124,8 +126,8 @@ class WorkerProcess:
     def note_in_rotation(self) -> None:
         """The balancer has had its first sign of life. A frozen one may say so too late."""
         self._set_timer(None)
-        self.is_in_rotation = self.was_ever_in_rotation = True
-        self._links_lost = 0
+        self.was_ever_in_rotation = True
+        self._in_rotation_at = time.monotonic()
 
     def _read_reports(self) -> None:
         """Take in what the worker says, a helping at a time."""
@@ -165,7 +167,7 @@ class WorkerProcess:
 
     def note_released(self) -> None:
         """The balancer has nothing of it any more and gives it nothing: the link is closed."""
-        self.is_linked = self.is_in_rotation = False
+        self.is_linked = False
         self.owner.on_link_lost(self)
 
     def note_hung(self, request: str | None) -> None:
@@ -177,7 +179,7 @@ class WorkerProcess:
         self._around.console.write(self._name, text, "warning", worker=self._name)
         self.kill_reason = reason = f"hung in {doing}"
         self.held_request = request
-        self.is_linked = self.is_in_rotation = False
+        self.is_linked = False
         self._process.signal(signal.SIGABRT)
         self._set_timer(ABORT_GRACE_S, lambda: self.kill(reason))
 
@@ -185,11 +187,13 @@ class WorkerProcess:
         """The balancer has lost its link: the process is dead or frozen, or the balancer was."""
         self._has_verdict = True
         self.held_request = request or self.held_request
-        self.is_linked = self.is_in_rotation = False
+        now = time.monotonic()
+        lasted_s = now - (self._in_rotation_at or now)
+        self.is_linked = False
         if not self.is_alive:
             self._settle()
         elif not self.kill_reason and not self.is_stopping:
-            self._links_lost += 1
+            self._links_lost = 1 if lasted_s >= LINK_LONG_ENOUGH_S else self._links_lost + 1
             self._set_timer(SILENCE_GRACE_S, self._judge_silence)
 
     def _judge_silence(self) -> None:
