@@ -34,6 +34,11 @@ from balancer.link import Link
 
 REDIAL_FIRST_S = 0.05
 REDIAL_MAX_S = 5.0
+STALL_S = 0.25
+"""So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
+SETTLE_S = 0.02
+"""How long nothing must arrive after a stall: libzmq's thread may have been paused with us."""
+SETTLE_TURNS_MAX = 50
 EXIT_GRACE_S = 0.05
 """How long after a worker's exit its connection may take to end: its last reply comes first.
 Longer means that somebody else, a child of it, still holds the connection."""
@@ -77,14 +82,31 @@ class Transport:
         self._events.append(event)
 
     def poll(self, until: float | None) -> list[Event]:
-        """What has happened; waits for something to happen, at the longest until that instant."""
+        """What has happened; waits for something to happen, at the longest until that instant.
+
+        Whoever lets dates pass after this call has seen all that arrived before them: a worker
+        that replied in time is not late because we were (SIGSTOP, a loaded machine).
+        """
         self._read_touched()
-        for key, _ in self.selector.select(self._patience_s(until)):
-            key.data()
+        self._read_ready(self._patience_s(until))
+        if until is not None and time.monotonic() > until + STALL_S:
+            self._catch_up()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         events, self._events = self._events, []
         return events
+
+    def _read_ready(self, patience_s: float | None) -> bool:
+        ready = self.selector.select(patience_s)
+        for key, _ in ready:
+            key.data()
+        return bool(ready)
+
+    def _catch_up(self) -> None:
+        for _ in range(SETTLE_TURNS_MAX):
+            self._read_touched()
+            if not self._read_ready(SETTLE_S):
+                return
 
     def _patience_s(self, until: float | None) -> float | None:
         if self._events or self._read_frontend_again:

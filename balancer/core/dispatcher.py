@@ -46,6 +46,7 @@ class Dispatcher:
             ev.DeadlinePassed: self._on_deadline_passed,
             ev.QueueTimedOut: self._on_queue_timed_out,
             ev.GraceEnded: self._on_grace_ended,
+            ev.WayGiven: self._on_way_given,
             ev.TryTimedOut: workers.try_timed_out,
             ev.HangConfirmed: workers.hang_confirmed,
             ev.EjectionEnded: workers.ejection_ended,
@@ -109,6 +110,11 @@ class Dispatcher:
         request = self._requests.find(event.request)
         assert request is not None
         self._requests.give_up(request, now)
+
+    def _on_way_given(self, event: ev.WayGiven, now: float) -> None:
+        request = self._requests.find(event.request)
+        assert request is not None
+        self._requests.end_way(request, now)
 
     def _refuse(self, id: ev.RequestId, reason: Reason, now: float) -> None:
         request = self._requests.find(id)

@@ -209,6 +209,13 @@ class GraceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class WayGiven:
+    """The suspect request has waited for others for long enough."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
 class TryTimedOut:
     worker: WorkerId
     request: RequestId
@@ -235,6 +242,7 @@ Timer = (
     DeadlinePassed
     | QueueTimedOut
     | GraceEnded
+    | WayGiven
     | TryTimedOut
     | HangConfirmed
     | EjectionEnded

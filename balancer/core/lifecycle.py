@@ -56,6 +56,7 @@ class Request:
         "deadline_alarm",
         "excluded",
         "excluded_pools",
+        "gives_way",
         "grace_alarm",
         "id",
         "is_final",
@@ -69,6 +70,7 @@ class Request:
         "strikes",
         "tried",
         "try_timeout_s",
+        "way_alarm",
         "worker",
     )
 
@@ -94,9 +96,18 @@ class Request:
         """Who holds it while it is being tried."""
         self.is_final = False
         """It was marked ``once`` and may have been executed: nobody else may get it."""
+        self.gives_way = False
+        """It has waited on a worker in vain or killed two, and lets others go first for a while."""
         self.deadline_alarm: Alarm | None = None
         self.queue_alarm: Alarm | None = None
         self.grace_alarm: Alarm | None = None
+        self.way_alarm: Alarm | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """It may be the cause of what happens to its workers: more than one death says so, or one
+        timeout."""
+        return self.strikes > 1 or any(attempt.why is Why.TIMEOUT for attempt in self.tried)
 
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
@@ -105,6 +116,7 @@ class Request:
         yield self.deadline_alarm
         yield self.queue_alarm
         yield self.grace_alarm
+        yield self.way_alarm
 
     def forwarded_to(self, worker: WorkerId) -> None:
         self.move(Signal.FORWARDED)

@@ -67,6 +67,7 @@ class Held:
     request: RequestId
     attempt: int
     started_at: float
+    expires_at: float
     give_up_at: float
     """When the worker is given up as hanging."""
     is_full: bool

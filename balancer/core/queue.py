@@ -1,7 +1,8 @@
 """Who waits, for what, and in which order: one line for each pool, and one for the stranded.
 
-A request that comes back from a failed try waits ahead of all that were not tried yet. The queue's
-bounds are asked for when a request joins: who waits is never thrown out because of another.
+A request that comes back from a failed try waits ahead of all that were not tried yet, unless it
+is to give way: a suspect waits behind all. The queue's bounds are asked for when a request
+joins: who waits is never thrown out because of another.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from balancer.core.lifecycle import Request
 from balancer.core.pool import Member, Pool
 
 _PRIORITIES = 3
+_PARTS = 2 * _PRIORITIES + 1
 
 Line = tuple[dict[RequestId, Request], ...]
 """By urgency; within it the first come first, as a dict keeps them."""
@@ -38,7 +40,7 @@ class Queue:
         """Wait for the pool's next free worker, or with None for somebody to come back."""
         name = pool.name if pool is not None else None
         if name not in self._lines:
-            self._lines[name] = tuple({} for _ in range(2 * _PRIORITIES))
+            self._lines[name] = tuple({} for _ in range(_PARTS))
         part = self._lines[name][_urgency(request)]
         part[request.id] = request
         self._place[request.id] = part
@@ -66,5 +68,7 @@ class Queue:
 
 
 def _urgency(request: Request) -> int:
-    """The lower the sooner: by priority, and the ones that were tried already first."""
+    """The lower the sooner: who gives way at the end, else by priority and tried before untried."""
+    if request.gives_way:
+        return _PARTS - 1
     return 2 * request.priority + (request.attempts == 0)

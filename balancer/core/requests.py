@@ -1,7 +1,7 @@
 """All open requests: each is placed, tried, moved on after a failed try, and ended exactly once.
 
 Failover is no special path: a failed try puts its request back into the queue, ahead of all that
-were not tried yet, and ``choose`` decides anew.
+were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
 from balancer.core.deadlines import Deadlines
@@ -20,14 +20,15 @@ from balancer.core.events import (
     RequestId,
     TryFailed,
     TryTimedOut,
+    WayGiven,
     Why,
     WorkerId,
     WorkerReply,
 )
 from balancer.core.lifecycle import Phase, Request, Signal
 from balancer.core.limits import Limits
-from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
-from balancer.core.pool import Held, Member, Pools, State
+from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose, must_give_way
+from balancer.core.pool import Held, Member, Pool, Pools, State
 from balancer.core.pool import Signal as LinkSignal
 from balancer.core.queue import Queue
 
@@ -48,6 +49,8 @@ class Requests:
         self._once_ids: dict[bytes | str, None] = {}
         """The latest requests marked ``once`` that were taken in, unless certainly not executed."""
         self._budget = RetryBudget(limits)
+        self._suspects: dict[RequestId, Request] = {}
+        """The open requests that may be the cause of what happens to their workers."""
         self._service_s = 0.0
         """A moving mean of how long workers take to reply; 0 until the first reply."""
 
@@ -125,23 +128,50 @@ class Requests:
         """Give the free worker what waits for it; a request that can't finish makes room."""
         while member.state is State.IDLE:
             request = self.queue.first_for(member)
-            if request is None:
+            if request is None or self._must_give_way(request, member.pool, now):
                 return
             self.queue.remove(request)
-            self._forward(request, member, now)
+            if request.gives_way:
+                self._place(request, now)  # somebody else may have been idle for longer
+            else:
+                self._forward(request, member, now)
 
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
+        may_wait = not is_joining or self._has_room_for(request)
         match choose(request, self._pools):
+            case Try(member) if may_wait and self._must_give_way(request, member.pool, now):
+                self.queue.add(request, member.pool)
             case Try(member):
                 self._forward(request, member, now)
-            case Wait() if is_joining and not self._has_room_for(request):
+            case Wait() if not may_wait:
                 self.refuse(request, Reason.QUEUE_FULL, now)
             case Wait() as wait:
                 self.queue.add(request, wait.pool)
                 self._watch_wait(request, wait, now)
             case GiveUp():
                 self.give_up(request, now)
+
+    def _must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
+        return request.gives_way and must_give_way(
+            request, pool, self._suspects, self._service_s, now
+        )
+
+    def end_way(self, request: Request, now: float) -> None:
+        """The suspect has given way for long enough: it goes like any other from here."""
+        request.gives_way = False
+        if request.id in self.queue:
+            self.queue.remove(request)
+            self._place(request, now)
+
+    def _let_give_way(self, request: Request, now: float) -> None:
+        """Have a suspect wait for better times, as far as that leaves time for a whole try."""
+        self._suspects[request.id] = request
+        patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+        ends_at = min(now + patience_s, request.deadline - request.try_timeout_s)
+        if ends_at > now:
+            request.gives_way = True
+            request.way_alarm = self._deadlines.set(ends_at, WayGiven(request.id))
 
     def _has_room_for(self, request: Request) -> bool:
         limits, queue = self.limits, self.queue
@@ -176,7 +206,9 @@ class Requests:
             return
         self._deadlines.cancel(request.queue_alarm)
         self._deadlines.cancel(request.grace_alarm)
-        request.queue_alarm = request.grace_alarm = None
+        self._deadlines.cancel(request.way_alarm)
+        request.queue_alarm = request.grace_alarm = request.way_alarm = None
+        request.gives_way = False
         request.forwarded_to(member.worker)
         if request.attempts == 1:
             self._budget.note_first_try(now)
@@ -194,7 +226,9 @@ class Requests:
         self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
         is_full = expires_at >= patience_ends_at
-        member.held = Held(request.id, request.attempts, now, give_up_at, is_full, alarm)
+        member.held = Held(
+            request.id, request.attempts, now, expires_at, give_up_at, is_full, alarm
+        )
         self._pools.move(member, LinkSignal.FORWARDED)
 
     def fail_try(
@@ -212,6 +246,8 @@ class Requests:
         elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):
             self.refuse(request, Reason.RETRY_BUDGET, now)
         else:
+            if request.is_suspect:
+                self._let_give_way(request, now)
             self._place(request, now, is_joining=True)
 
     def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, took_s: float) -> None:
@@ -266,6 +302,7 @@ class Requests:
         if not request.attempts and request.name is not None:
             self._once_ids.pop(request.name, None)
         del self._open[request.id]
+        self._suspects.pop(request.id, None)
         of_client = self._clients[request.client]
         del of_client[request.id]
         if not of_client:

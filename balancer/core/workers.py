@@ -187,7 +187,10 @@ class Workers:
         self._pools.move(member, Signal.TIMED_OUT)
         member.bad_tries += held.is_full
         if member.is_ours:
-            held.alarm = self._deadlines.set(held.give_up_at, HangConfirmed(event.worker))
+            # If we see it late, the worker has not had its last chance yet: not our pause, but its
+            # silence is to be counted.
+            late_s = now - held.expires_at
+            held.alarm = self._deadlines.set(held.give_up_at + late_s, HangConfirmed(event.worker))
         request = self._requests.tried_by(event.worker, held)
         if request is not None:
             self._requests.fail_try(request, member, Why.TIMEOUT, now - held.started_at, now)

@@ -146,7 +146,8 @@ def test_a_request_that_killed_three_workers_is_stopped() -> None:
     story = Story("a", "b", "c", "d")
     story.at(1000.0, request(1))
     assert story.at(1000.1, dies("a")) == ["1 -> b (attempt 2)"]
-    assert story.at(1000.2, dies("b")) == ["1 -> c (attempt 3)"]
+    assert story.at(1000.2, dies("b")) == []
+    assert story.at(1000.2, *comes_up("a#2"), *comes_up("b#2")) == ["1 -> c (attempt 3)"]
     assert story.at(1000.3, dies("c")) == [
         "1 <- 500 poisoned after 3 attempts; a died, b died, c died; may have run"
     ]
@@ -154,11 +155,12 @@ def test_a_request_that_killed_three_workers_is_stopped() -> None:
 
 
 def test_a_request_that_hung_three_workers_is_stopped() -> None:
-    story = Story("a", "b", "c", "d", try_timeout_s=1.0, hang_kill_after_s=9.0)
+    story = Story("a", "b", "c", "d", try_timeout_s=1.0, hang_kill_after_s=0.5)
     story.at(1000.0, request(1))
     assert story.at(1001.0) == ["1 -> b (attempt 2)"]
-    assert story.at(1002.0) == ["1 -> c (attempt 3)"]
-    assert story.at(1003.0) == [
+    assert story.at(1002.0, *comes_up("a#2")) == ["kill a for 1"]
+    assert story.at(1002.5, *comes_up("b#2")) == ["1 -> c (attempt 3)"]
+    assert story.at(1003.5) == [
         "1 <- 500 poisoned after 3 attempts; a timeout, b timeout, c timeout; may have run"
     ]
 
@@ -169,8 +171,9 @@ def test_deaths_and_timeouts_count_together_and_other_failures_do_not() -> None:
     assert story.at(1000.1, dies("a")) == ["1 -> b (attempt 2)"]
     assert story.at(1000.2, empty("b")) == ["1 -> c (attempt 3)"]
     assert story.at(1000.3, garbled("c")) == ["1 -> d (attempt 4)"]
-    assert story.at(1001.3) == ["1 -> e (attempt 5)"]
-    assert story.at(1001.4, dies("e")) == [
+    assert story.at(1001.3, *comes_up("a#2")) == []
+    assert story.at(1001.4, dies("d"), *comes_up("d#2")) == ["1 -> e (attempt 5)"]
+    assert story.at(1001.5, dies("e")) == [
         "1 <- 500 poisoned after 5 attempts; "
         "a died, b empty, c garbled, d timeout, e died; may have run"
     ]
@@ -189,7 +192,7 @@ def test_a_restarted_worker_is_killed_by_poison_no_more_often_than_others() -> N
 def test_poison_with_nobody_left_to_ask_is_called_exhausted() -> None:
     story = Story("a", "b", "c", try_timeout_s=1.0, hang_kill_after_s=9.0)
     story.at(1000.0, request(1))
-    assert story.at(1003.0)[-1] == (
+    assert story.at(1013.0)[-1] == (
         "1 <- 503 exhausted after 3 attempts; a timeout, b timeout, c timeout; may have run"
     )
 

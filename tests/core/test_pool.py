@@ -306,3 +306,12 @@ def test_a_worker_that_is_not_ours_is_never_killed_and_its_late_reply_frees_it()
     story.at(1001.0)
     assert story.at(1100.0) == []
     assert story.at(1100.1, answer("a"), request(2))[-1] == "2 -> a (attempt 1)"
+
+
+def test_a_pause_of_the_balancer_is_not_counted_to_the_worker() -> None:
+    story = Story("a", "b", try_timeout_s=1.0, hang_kill_after_s=2.0)
+    story.at(1000.0, request(1))
+    story.core.expire(1004.0)
+    assert story.at(1004.1, answer("a")) == ["1 <- 200 from a after 2 attempts; a timeout"]
+    story.at(1004.1, answer("b"))
+    assert story.at(1100.0) == []

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from balancer.core.events import FailedTry, RequestArrived, RequestId, WorkerId
+from balancer.core.events import FailedTry, RequestArrived, RequestId, Why, WorkerId
 
 TINY_S = 1e-6
 """What two ways to add up the same durations may differ by."""
@@ -78,8 +78,14 @@ class Case:
     strikes: int = 0
     may_have_run: bool = False
     is_final: bool = False
+    gives_way_until: float | None = None
+    """It may be the cause of its failures: until then others may go first, idle workers or not."""
     stranded_since: float | None = None
     """Since when nobody untried has been alive."""
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.strikes > 1 or any(attempt.why is Why.TIMEOUT for attempt in self.failed)
 
 
 @dataclass(slots=True)

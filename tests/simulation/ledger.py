@@ -106,7 +106,10 @@ class Ledger:
         """All dates up to now have passed and been acted upon."""
         for worker in self.workers.values():
             if worker.attempt is not None and worker.attempt.times_out_at <= now:
-                worker.state = State.OVERDUE
+                self._be_overdue(worker, worker.attempt, now)
+        for case in self.queued.values():
+            if case.gives_way_until is not None and case.gives_way_until <= now:
+                case.gives_way_until = None
         self._prospects.clear()
 
     def note_end_of_step(self, now: float) -> None:
@@ -180,6 +183,12 @@ class Ledger:
         self._order += 1
         worker.state, worker.idle_order = State.IDLE, self._order
 
+    def _be_overdue(self, worker: Worker, attempt: Attempt, now: float) -> None:
+        """If the balancer sees it late, that is not counted to the worker."""
+        if worker.state is not State.OVERDUE:
+            worker.state = State.OVERDUE
+            attempt.kill_at += now - attempt.times_out_at
+
     def _drop(self, worker: Worker) -> None:
         self.released, worker.attempt = worker.attempt, None
         del self.workers[worker.id.slot]
@@ -194,7 +203,7 @@ class Ledger:
         self._leave_queue(action.request)
         case.attempts.append(attempt)
         case.holder = worker.attempt = attempt
-        case.stranded_since = None
+        case.stranded_since = case.gives_way_until = None
         worker.state = State.BUSY
         if len(case.attempts) == 1:
             self.retries.first[int(now)] += 1
@@ -207,6 +216,10 @@ class Ledger:
         if why in (Why.TIMEOUT, Why.DIED):
             case.strikes += 1
         self.retries.again[int(now)] += costs_budget(case)
+        if case.is_suspect:
+            patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+            until = min(now + patience_s, case.deadline - case.try_timeout_s)
+            case.gives_way_until = until if until > now else None
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True
             case.is_final = case.arrived.once
@@ -217,8 +230,10 @@ class Ledger:
         if why is Why.EMPTY and self.limits.on_empty_next_pool and attempt is not None:
             case.excluded_pools |= {attempt.pool}
         worker = self.find(action.worker)
-        if worker is not None and attempt is not None and attempt.times_out_at <= now:
-            worker.state = State.OVERDUE if why is Why.TIMEOUT else worker.state
+        if worker is None or attempt is None or why is not Why.TIMEOUT:
+            return
+        if attempt.times_out_at <= now:
+            self._be_overdue(worker, attempt, now)
 
     def _note_refuse(self, now: float, action: ev.Refuse) -> None:
         if action.request == self.unreadable:

@@ -56,7 +56,7 @@ def check_waiting(ledger: Ledger, now: float) -> None:
     """Nobody waits for nothing, nor while somebody untried stands by."""
     for case in ledger.queued.values():
         prospect = ledger.prospect(case)
-        if prospect is Prospect.IDLE:
+        if prospect is Prospect.IDLE and case.gives_way_until is None:
             raise Violation("P4 failover", f"{case} waits while somebody is idle")
         if prospect is Prospect.NOBODY:
             raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
@@ -86,6 +86,7 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
             dates.append(worker.attempt.times_out_at)
         else:
             dates.append(kill_at(ledger, worker))
+    dates += [c.gives_way_until for c in ledger.queued.values() if c.gives_way_until is not None]
     soonest = min(dates, default=float("inf"))
     if ledger.event is None and soonest <= now - TINY_S:
         raise Violation("P1 deadline", f"what was due at {soonest} was not done")

@@ -21,6 +21,7 @@ def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
     # In the midst of passing dates nobody can tell from outside which of them are behind us.
     if action.request in ledger.queued and ledger.event is not None:
         _check_turn(ledger, case, worker)
+        _check_way(ledger, case, worker)
 
 
 def _check_untried(ledger: Ledger, case: Case, worker: Worker) -> None:
@@ -87,9 +88,30 @@ def _check_turn(ledger: Ledger, case: Case, worker: Worker) -> None:
             raise Violation("turn", f"{case.arrived} overtakes {other.arrived}")
 
 
+_AFTER_ALL = 1 << 60
+
+
 def _turn(case: Case) -> tuple[int, int]:
     # Of those who come back, the latest is the head of the queue: there is no order to check.
+    if case.gives_way_until is not None:
+        return _AFTER_ALL, 0
     return case.arrived.priority, 0 if case.failed else case.arrived.request
+
+
+def _check_way(ledger: Ledger, case: Case, worker: Worker) -> None:
+    """A suspect goes alone, and not while others than the one it hung are away."""
+    if case.gives_way_until is None:
+        return
+    away = 0
+    for slot in ledger.slots[worker.pool]:
+        other = ledger.workers.get(slot)
+        away += other is None or other.state in (State.CONNECTING, State.OVERDUE)
+        held = other.attempt if other is not None and other.state is State.BUSY else None
+        beside = ledger.cases.get(held.request) if held is not None else None
+        if beside is not None and beside.is_suspect:
+            raise Violation("suspects", f"{case} goes beside {beside}")
+    if away > (case.strikes == 1):
+        raise Violation("suspects", f"{case} goes while {away} workers are away")
 
 
 def check_try_failed(ledger: Ledger, now: float, action: ev.TryFailed) -> None:

@@ -1,0 +1,29 @@
+"""A balancer that was paused does not blame its workers for the time it lost."""
+
+import os
+import signal
+import time
+
+from tests.cluster.asking import asker
+from tests.cluster.running import Cluster, wait_until
+
+PAUSE_S = 1.2
+
+
+def test_workers_that_replied_in_time_are_neither_left_nor_killed() -> None:
+    with Cluster("tests.cluster.jobs:work", "-w", "4", "--try-timeout", "500ms") as cluster:
+        cluster.wait_for_workers(4)
+        before = cluster.look()
+        with asker(cluster.address) as client:
+            asked = [client.send({"sleep_s": 0.1}) for _ in range(4)]
+            cluster.wait_for_holder()
+            balancer_pid = before["cluster"]["balancer_pid"]
+            os.kill(balancer_pid, signal.SIGSTOP)
+            stopped_at = time.monotonic()
+            wait_until(lambda: time.monotonic() > stopped_at + PAUSE_S, PAUSE_S + 1)
+            os.kill(balancer_pid, signal.SIGCONT)
+            replies = [client.reply(number) for number in asked]
+        after = cluster.look()
+    assert [(reply.status, reply.tried) for reply in replies] == [(200, [])] * 4
+    assert after["totals"]["tries"] == 4
+    assert [w["pid"] for w in after["workers"]] == [w["pid"] for w in before["workers"]]
