@@ -169,9 +169,9 @@ class WorkerSlot:
         self.has_failed = self.is_given_up = False
         self.was_ever_ready = True
         self.why = ""
-        pids = f"pid {successor.pid}" + (f" for {old.pid}" if old is not None else "")
+        what, whom = ("replaced", f" for {old.pid}") if old is not None else ("filled", "")
         took_ms = _ms_since(successor.started_at)
-        self.log(f"replaced after {took_ms} ms ({pids}): {self.succession.why}")
+        self.log(f"{what} after {took_ms} ms (pid {successor.pid}{whom}): {self.succession.why}")
         if old is not None:
             self._leaving.take(old)
         self._tell_if_calm()
