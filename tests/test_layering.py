@@ -20,7 +20,7 @@ GROUPS = {
         workers.supervisor workers.commands workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving
         workers.worker_process workers.surroundings workers.balancer_process workers.process
-        workers.reports workers.restart workers.loop workers.console""",
+        workers.reports workers.restart workers.loop workers.console workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
         balancer.observe""",

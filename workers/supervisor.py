@@ -20,6 +20,7 @@ from workers.crew import Crew
 from workers.loop import Loop, Timer
 from workers.reload import Reload
 from workers.surroundings import Surroundings
+from workers.terminal import Terminal
 
 OK, POOL_FAILED, BAD_CONFIGURATION, CANNOT_BIND = 0, 1, 2, 3
 SECOND_STOP_S = 3.0
@@ -66,6 +67,8 @@ class Supervisor:
         self._exit_code = OK
         self._loop = Loop()
         self._console = Console(config.log_format)
+        self._terminal = Terminal()
+        self._must_outlive_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         self._stops_asked = 0
         self._is_stopping = False
         self._is_announced = False
@@ -97,7 +100,7 @@ class Supervisor:
             self._loop.on_signal(number, self._on_stop_asked)
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGUSR1, self._dump_state)
-        self._loop.on_signal(signal.SIGHUP, self._on_reload_asked)
+        self._loop.on_signal(signal.SIGHUP, self._on_hangup)
         self._announce_start()
         self._loop.after(QUIET_START_S, self._console.release)
         self._balancer.start()
@@ -167,10 +170,17 @@ class Supervisor:
 
     # --- a new configuration ----------------------------------------------------------------------
 
-    def _on_reload_asked(self) -> None:
-        if self._balancer.is_wanted:
+    def _on_hangup(self) -> None:
+        if self._terminal.is_gone:
+            self._on_terminal_gone()
+        elif self._balancer.is_wanted:
             self._log("reload asked for: reading the configuration, trying its handlers")
             self._reload.ask()
+
+    def _on_terminal_gone(self) -> None:
+        """Nobody can press Ctrl-C any more. Who was started with nohup is to stay."""
+        if not self._must_outlive_terminal and not self._stops_asked:
+            self._on_stop_asked()
 
     def _follow(self, config: Config) -> None:
         """New limits at once, then new workers, one after another."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.cluster.asking import asker
 from tests.cluster.running import Cluster, is_alive, wait_until
 from tests.cluster.stream import stream
+from workers.worker_process import STOP_GRACE_S
 
 JOBS = "tests.cluster.jobs:work"
 
@@ -51,7 +52,8 @@ def test_workers_that_have_served_enough_are_replaced_and_no_request_notices(
 def test_a_replaced_worker_finishes_what_it_holds(tmp_path: Path) -> None:
     with Cluster(JOBS, "-w", "1", "--max-requests", "1") as cluster, asker(cluster.address) as ask:
         old = ask.ask({}).body["pid"]
-        slow = ask.send({"sleep_s": 1.0})  # it goes on serving until somebody else is ready
+        # It goes on serving until somebody else is ready. Told to stop, it would not get so long.
+        slow = ask.send({"sleep_s": STOP_GRACE_S + 0.5})
         cluster.wait_for_log(f"for {old}): served 1 requests")
         new = ask.ask({}).body["pid"]
         reply = ask.reply(slow)

@@ -146,6 +146,7 @@ def test_it_stops_at_a_process_that_does_not_become_ready(slow: Cluster, tmp_pat
     before = pids(slow)
     successor = begin(slow, tmp_path)
     line = slow.wait_for_log("reload stopped at Slow-1")
+    assert started(tmp_path) == {*before.values(), successor}, "one at a time"
     assert "not ready within startup_timeout (2 s)" in line
     assert pids(slow) == before
     assert not is_alive(successor)
