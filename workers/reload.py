@@ -105,6 +105,12 @@ def refuse_what_cannot_change(old: Config, new: Config) -> None:
                 f"{name} cannot change while the cluster runs (from {before} to {after}): "
                 "stop it and start it again"
             )
+    if new.limits.client_limit > old.limits.client_limit:
+        # The ROUTER's room for unread replies is fixed when it binds, whatever is set later.
+        raise ConfigError(
+            f"client_limit can be lowered but not raised (from {old.limits.client_limit} to "
+            f"{new.limits.client_limit}) while the cluster runs: stop it and start it again"
+        )
     was_static = {pool.name: pool.handler is None for pool in old.pools}
     for pool in new.pools:
         is_static = pool.handler is None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.cluster.asking import asker
 from tests.cluster.running import Cluster, free_address, wait_until
@@ -110,6 +111,20 @@ def test_pools_and_workers_come_and_go(configured: Configured) -> None:
         assert {reply.worker for reply in replies} == {"sum-1", "sum-2", "sum-3"}
         assert {(reply.body, *reply.tried) for reply in replies} == {(2,)}
     assert [worker["state"] for worker in cluster.look()["workers"]] == ["idle"] * 3
+
+
+def test_a_reload_may_multiply_the_links(configured: Configured) -> None:
+    """Three sockets each, and ZeroMQ's own limit cannot be raised once there is one."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sockets = [context.socket(zmq.REP) for _ in range(30)]
+    for socket in sockets:
+        socket.bind("tcp://127.0.0.1:*")
+    endpoints = [str(socket.getsockopt_string(zmq.LAST_ENDPOINT)) for socket in sockets]
+    configured.hang_up(f'[[pool]]\nname = "hand"\nendpoints = {endpoints}\n{DOUBLE}')
+    cluster = configured.cluster
+    cluster.wait_for_log("reloaded: 2 workers")
+    cluster.wait_for_workers(32)
+    context.destroy(0)
 
 
 def test_a_retired_worker_finishes_what_it_holds(configured: Configured) -> None:

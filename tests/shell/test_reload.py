@@ -19,7 +19,7 @@ OLD = Config(pools=(Pool(name="a", handler="m:a", workers=2), Pool(name="s", han
         Config(),
         replace(OLD, pools=OLD.pools[::-1]),
         replace(OLD, pools=(Pool(name="a", handler="m:b", workers=9),)),
-        replace(OLD, limits=Limits(deadline_s=1.0), restart=False, max_requests=5),
+        replace(OLD, limits=Limits(deadline_s=1.0, client_limit=1), restart=False, max_requests=5),
     ],
 )
 def test_pools_and_limits_may_change(new: Config) -> None:
@@ -32,6 +32,7 @@ def test_pools_and_limits_may_change(new: Config) -> None:
         (replace(OLD, name="b"), "name cannot change while the cluster runs (from default to b)"),
         (replace(OLD, bind="ipc:///x"), "bind cannot change while the cluster runs"),
         (replace(OLD, limits=Limits(max_body_bytes=1)), "max_body cannot change"),
+        (replace(OLD, limits=Limits(client_limit=1025)), "client_limit can be lowered but not"),
         (replace(OLD, log_format="json"), "log_format cannot change"),
         (replace(OLD, pools=(Pool(name="s", handler="m:a"),)), "pool 's' cannot change between"),
         (replace(OLD, pools=(Pool(name="a", handler=None),)), "pool 'a' cannot change between"),
