@@ -81,9 +81,12 @@ def test_no_worker_dies_of_the_balancers_own_pause(cluster: Cluster) -> None:
 
 def test_a_frozen_worker_is_still_replaced_at_once(cluster: Cluster) -> None:
     cluster.wait_for_workers(3)
+    links = cluster.worker("work-2")["incarnation"]
     pid, frozen_at = cluster.kill("work-2", signal.SIGSTOP), time.monotonic()
     wait_until(lambda: cluster.worker("work-2")["pid"] != pid, 10, "work-2 is replaced")
     took_s = time.monotonic() - frozen_at
     print(f"replaced {took_s:.2f} s after it froze")
     assert took_s < 4.5  # 2.2 s where it is quiet
     cluster.wait_for_log(f"(pid {pid}): it was frozen or its link broke; restarting at once")
+    cluster.wait_for_workers(3)
+    assert cluster.worker("work-2")["incarnation"] == links + 1, "it was not dialed while frozen"
