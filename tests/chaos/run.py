@@ -54,6 +54,7 @@ async def run(
         verdict.baseline = _balancer_size(world)
         for shell, via_proxy in (*SHELLS, *PROXIED_SHELLS):
             world.start_client(shell, via_proxy)
+        await world.wait_for_clients()
         verdict.injected = await _play(world, plan(seconds, seed, kinds, pace))
         await world.stop_clients()
         began_at = time.monotonic()
