@@ -118,10 +118,10 @@ SABOTAGES: dict[str, Sabotage] = {
     "one-strike": Sabotage(
         "C9",
         "kill,crash",
-        (Edit(_REQUESTS, "request.strikes >= self._limits.strikes", "request.strikes"),),
+        (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "request.strikes"),),
     ),
     "poison-for-all": Sabotage(
-        "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self._limits.strikes", "False"),)
+        "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "False"),)
     ),
     "never-restarted": Sabotage(
         "C11", "kill", (Edit("workers/restart.py", "return 0.0", "return 3600.0"),)
