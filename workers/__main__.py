@@ -16,10 +16,10 @@ from contextlib import closing
 import zmq
 
 from balancer import lifeline
-from balancer.core.limits import Limits
 from workers.handler import Handler, UnknownHandler, describe, format_traceback, load
 from workers.runtime import StopSignal, bind, serve
 
+MAX_BODY_BYTES = 16 * 1024 * 1024
 EXIT_UNKNOWN_HANDLER = 2
 EXIT_BOOT_ERROR = 3
 
@@ -110,9 +110,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("handler", metavar="module:attribute", help="for example workers.demo:echo")
     parser.add_argument("--bind", required=True, type=_address, metavar="ADDR")
     parser.add_argument("--name", help="what this worker is called in its messages")
-    parser.add_argument(
-        "--max-body", type=_size_bytes, default=Limits().max_body_bytes, metavar="BYTES"
-    )
+    parser.add_argument("--max-body", type=_size_bytes, default=MAX_BODY_BYTES, metavar="BYTES")
     parser.add_argument("--launcher-fd", type=int, metavar="N", help=argparse.SUPPRESS)
     parser.add_argument("--launcher-pid", type=int, metavar="P", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -21,7 +21,7 @@ import msgpack
 import zmq
 
 from balancer.client import AsyncClient, Client
-from balancer.wire import Reply
+from balancer.wire.replies import Reply
 from tests.chaos import wishes
 from tests.chaos.history import Journal, Operation, Outcome, digest
 from tests.chaos.wishes import Wish

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from balancer.client import AsyncClient
 from balancer.runtime_directory import path_of
-from balancer.wire import Reply
+from balancer.wire.replies import Reply
 from tests.chaos.client import Recorder, send
 from tests.chaos.history import Journal
 from tests.chaos.jobs import RUNS_VARIABLE

@@ -28,7 +28,7 @@ from balancer.errors import (
     Poisoned,
     Unavailable,
 )
-from balancer.wire import Try
+from balancer.wire.replies import Try
 from tests.shell.fake_balancer import (
     PATIENCE_S,
     Answer,
