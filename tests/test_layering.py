@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 GROUPS = {
     "front door": "run_cluster",
-    "command line": "balancer.cli",
+    "command line": "balancer.cli balancer.arguments balancer.commands",
     "launcher": """
-        workers.supervisor workers.commands workers.slot workers.balancer_process
+        workers.supervisor workers.commands workers.slot workers.balancer_process workers.check
         workers.process workers.reports workers.restart workers.loop workers.console""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
@@ -207,7 +207,7 @@ def test_only_the_command_line_reaches_the_workers() -> None:
         if is_within(module, "balancer")
         and any(is_within(name, "workers") for name in imports_of(module))
     }
-    assert users == {"balancer.cli"}
+    assert users == {"balancer.cli", "balancer.commands"}
 
 
 # --- house rules -------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """``python -m workers module:attr --bind ADDR``: one worker process, from its start to its exit.
 
-Exit codes: 0 stopped by SIGTERM, 2 no such handler or bad arguments, 3 the handler or its socket
-could not be set up.
+With ``--check`` in place of ``--bind`` it only imports the handler. Exit codes: 0 stopped by
+SIGTERM or checked, 2 no such handler or bad arguments, 3 the handler or its socket could not be
+set up.
 """
 
 import argparse
@@ -11,12 +12,13 @@ import os
 import re
 import signal
 import sys
+import time
 from contextlib import closing
 
 import zmq
 
 from balancer import lifeline
-from workers.handler import Handler, UnknownHandler, describe, format_traceback, load
+from workers.handler import Handler, UnknownHandler, describe, find, format_traceback, load
 from workers.runtime import StopSignal, bind, serve
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -51,6 +53,9 @@ def main() -> int:
     launcher = Launcher(options.launcher_fd)
     _look_in_current_directory()
     try:
+        if options.check:
+            _check(options.handler, launcher)
+            return 0
         handler = load(options.handler)
     except UnknownHandler as error:
         launcher.tell("unknown_handler", f"error: {error}", error=str(error))
@@ -59,6 +64,13 @@ def main() -> int:
     except BaseException as error:
         return _report_boot_error(launcher, error)
     return _run(handler, options, launcher)
+
+
+def _check(spec: str, launcher: Launcher) -> None:
+    began_at = time.monotonic()
+    find(spec)
+    took_ms = f"{(time.monotonic() - began_at) * 1000:.0f}"
+    launcher.tell("ready", f"{spec} is usable: imported in {took_ms} ms", import_ms=took_ms)
 
 
 def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> int:
@@ -108,7 +120,9 @@ def _parse_arguments() -> argparse.Namespace:
         prog="python -m workers", description="Serve one handler on a REP socket until SIGTERM."
     )
     parser.add_argument("handler", metavar="module:attribute", help="for example workers.demo:echo")
-    parser.add_argument("--bind", required=True, type=_address, metavar="ADDR")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--bind", type=_address, metavar="ADDR")
+    task.add_argument("--check", action="store_true", help="import the handler and end")
     parser.add_argument("--name", help="what this worker is called in its messages")
     parser.add_argument("--max-body", type=_size_bytes, default=MAX_BODY_BYTES, metavar="BYTES")
     parser.add_argument("--launcher-fd", type=int, metavar="N", help=argparse.SUPPRESS)

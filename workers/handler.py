@@ -73,7 +73,13 @@ class Handler:
 
 
 def load(spec: str) -> Handler:
-    """Import the handler ``module:attribute`` and make it ready.
+    """Import the handler ``module:attribute`` and make it ready; raises as ``find`` does."""
+    target = find(spec)
+    return _build(target) if isinstance(target, type) else Handler(target, None)
+
+
+def find(spec: str) -> Callable[..., Any]:
+    """Import the handler ``module:attribute``, a function or a class, and do not call it.
 
     UnknownHandler if there is none of that name; whatever else is raised comes from user code.
     """
@@ -82,12 +88,12 @@ def load(spec: str) -> Handler:
         raise UnknownHandler(
             f"{spec!r} does not name a handler: write module:attribute, for example jobs:handle"
         )
-    target = _find(_import(module_name), path, spec)
-    if not isinstance(target, type):
+    target: Callable[..., Any] = _attribute(_import(module_name), path, spec)
+    if isinstance(target, type):
+        _check_call(_call_method(target), spec, (None, None))
+    else:
         _check_call(target, spec, (None,))
-        return Handler(target, None)
-    _check_call(_call_method(target), spec, (None, None))
-    return _build(target)
+    return target
 
 
 def _import(name: str) -> ModuleType:
@@ -102,7 +108,7 @@ def _import(name: str) -> ModuleType:
         raise UnknownHandler(f"there is no module {error.name!r} ({fix})") from error
 
 
-def _find(module: ModuleType, path: str, spec: str) -> Any:
+def _attribute(module: ModuleType, path: str, spec: str) -> Any:
     found: Any = module
     for name in path.split("."):
         try:

@@ -147,9 +147,10 @@ class Workers:
         self._settle_reply(member, held, event.reply, now)
         if member.state is State.DOWN:
             self._actions.append(Released(member.worker))
-        if member.state is State.IDLE and not is_late:
+        if member.state is State.IDLE and not is_late and not held.is_last_resort:
             self._requests.serve(member, now)
         else:
+            # It was not in rotation, or is not any more: who waits may belong elsewhere now.
             self._requests.place_all(now)
 
     def _judge(self, member: Member, outcome: Outcome, is_late: bool, now: float) -> None:
