@@ -65,8 +65,8 @@ def _forward(books: Books, action: ev.Forward, now: float) -> None:
     assert action.expires_at == min(request.deadline, now + request.try_timeout_s)
     if worker not in books.unsettled:
         assert worker in books.wanted(request, worker.state), "an earlier pool is up"
-    if worker.state is State.EJECTED:
-        _check_is_last_resort(books, request)
+        if worker.state is State.EJECTED:
+            _check_is_last_resort(books, request)
     _check_turn(books, request, worker, now)
     request.attempts += 1
     request.asked.append(worker.id)
