@@ -156,6 +156,13 @@ OPTIONS: tuple[Option, ...] = (
         "the longest wait for a first worker; off leaves it to the deadline",
     ),
     _limit(
+        "ejection",
+        duration_or_off(),
+        FAILOVER,
+        "ejection_s",
+        "how long a worker that failed 3 tries in a row is out of rotation at first",
+    ),
+    _limit(
         "hang_kill_after",
         DURATION,
         FAILOVER,

@@ -37,7 +37,7 @@ GROUPS = {
     "text": "balancer.printable",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
-        balancer.wire.values""",
+        balancer.wire.worker_replies balancer.wire.values""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
         balancer.core.policy
@@ -67,7 +67,8 @@ CORE_MAY_USE = {"collections", "collections.abc", "dataclasses", "enum", "heapq"
 
 USED_BY = {
     "msgpack": """
-        balancer.wire.requests balancer.wire.replies balancer.wire.tasks balancer.wire.values""",
+        balancer.wire.requests balancer.wire.replies balancer.wire.tasks
+        balancer.wire.worker_replies balancer.wire.values""",
     "zmq": """
         balancer.transport balancer.frontend balancer.link balancer.monitor
         balancer.client.dealer balancer.client.connection balancer.client.blocking
@@ -89,7 +90,7 @@ USED_BY = {
 LOADS_NEITHER = {
     "run_cluster": "zmq msgpack asyncio",
     "workers.supervisor": "zmq msgpack asyncio",
-    "workers.__main__": "asyncio tomllib",
+    "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",
 }
 """What a process must be able to start without: it costs time, or must not be forked."""

@@ -226,9 +226,15 @@ class Requests:
         give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
         self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
-        is_full = expires_at >= patience_ends_at
         member.held = Held(
-            request.id, request.attempts, now, expires_at, give_up_at, is_full, alarm
+            request.id,
+            request.attempts,
+            now,
+            expires_at,
+            give_up_at,
+            is_full=expires_at >= patience_ends_at,
+            is_last_resort=member.state is State.EJECTED,
+            alarm=alarm,
         )
         self._pools.move(member, LinkSignal.FORWARDED)
 
@@ -297,13 +303,14 @@ class Requests:
         """The request is over: nothing of it stays but the try that a worker may still hold."""
         if request.id in self.queue:
             self.queue.remove(request)
+        was_trying = request.phase is Phase.TRYING
         request.move(signal)
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
-        name = request.name
+        has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
         # Another request may have the name: this one may not be marked, or be long forgotten.
-        if name is not None and not request.attempts and self._once_ids.get(name) == request.id:
-            del self._once_ids[name]
+        if not has_run and request.name and self._once_ids.get(request.name) == request.id:
+            del self._once_ids[request.name]
         del self._open[request.id]
         self._suspects.pop(request.id, None)
         of_client = self._clients[request.client]

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 import zmq
 
-from balancer import wire
+from balancer.wire import values
 from tests.shell.worker_process import (
     PATIENCE_S,
     Worker,
@@ -129,7 +129,7 @@ def test_an_error_is_answered_even_where_nobody_can_write_it_down() -> None:
 
 def test_a_child_that_the_handler_forks_does_not_serve() -> None:
     with serving("tests.shell.jobs:fork_and_return") as (worker, req):
-        child = wire.decode_payload(ask(req, "fork").value)
+        child = values.decode_payload(ask(req, "fork").value)
         assert child != worker.process.pid
         wait_until_gone(child)
         assert is_running(worker.process.pid)
