@@ -112,12 +112,12 @@ REQUESTS: dict[str, Slips] = {
             "        self._suspects.pop(request.id, None)\n",
         ),
         "a suspect gives way for ever": (
-            "        request.gives_way = False\n        if request.id in self.queue:",
-            "        if request.id in self.queue:",
+            "        request.gives_way = now < last_chance_at\n",
+            "        request.gives_way = True\n",
         ),
         "a suspect leaves no time for its try": (
-            "min(now + patience_s, request.deadline - request.try_timeout_s)",
-            "min(now + patience_s, request.deadline)",
+            "        last_chance_at = request.deadline - request.try_timeout_s\n        if",
+            "        last_chance_at = request.deadline\n        if",
         ),
     },
     "lifecycle.py": {
@@ -206,8 +206,8 @@ REQUESTS: dict[str, Slips] = {
         ),
         "the budget is not written down": ("        this_second[1] += 1\n", "        pass\n"),
         "a suspect does not wait for those who are away": (
-            "return away > (request.strikes == 1)",
-            "return away > 1 + (request.strikes == 1)",
+            "return troubled >= max(1, len(pool.members) // _SHARE)",
+            "return troubled > max(1, len(pool.members) // _SHARE)",
         ),
     },
 }

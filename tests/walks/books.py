@@ -74,7 +74,8 @@ class Request:
     queue_until: float | None = None
     stranded_until: float | None = None
     way_until: float | None = None
-    """A suspect lets others go first until then."""
+    """A suspect lets others go first until then, and then looks again, or goes."""
+    last_way_until: float = 0.0
     has_just_failed: bool = False
 
     @property

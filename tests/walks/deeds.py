@@ -136,8 +136,8 @@ def _try_failed(books: Books, action: ev.TryFailed, now: float) -> None:
         books.owe("ended", request.number)
     if request.is_suspect:
         patience_s = books.limits.hang_kill_after_s + books.limits.revive_grace_s
-        until = min(now + patience_s, request.deadline - request.try_timeout_s)
-        request.way_until = until if until > now else None
+        last = request.last_way_until = request.deadline - request.try_timeout_s
+        request.way_until = min(now + patience_s, last) if last > now else None
 
 
 def time_out(worker: Worker, now: float) -> None:
