@@ -145,9 +145,9 @@ REQUESTS: dict[str, Slips] = {
             "STRIKES = {Why.TIMEOUT, Why.DIED}",
             "STRIKES = {Why.DIED}",
         ),
-        "a later safe failure makes once sendable": (
-            "self.is_final = self.is_final or (self.once",
-            "self.is_final = (self.once",
+        "a death in a request's past is forgotten": (
+            "self.may_have_run = self.may_have_run or why in MAY_HAVE_RUN",
+            "self.may_have_run = why in MAY_HAVE_RUN",
         ),
     },
     "queue.py": {

@@ -1,6 +1,7 @@
 """``python -m tests.simulation``: play many seeds, or show all of one, or replay a tape."""
 
 import argparse
+import resource
 import sys
 from collections import Counter
 from time import monotonic
@@ -29,6 +30,8 @@ def main() -> int:
     progress = Progress(began_at)
     tally = run(arguments.seeds, arguments.start, ends_at, cores, progress)
     print_tally(tally, monotonic() - began_at)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{spent.ru_utime + spent.ru_stime:.0f} s of work on {cores} cores")
     if tally.failed_seed is not None:
         return show_seed(tally.failed_seed)
     print("no promise broken")

@@ -19,6 +19,7 @@ from balancer.core.events import (
     Released,
     RequestArrived,
 )
+from tests.simulation.books import Violation
 from tests.simulation.checkers import Checkers, Rest
 from tests.simulation.clients import Clients
 from tests.simulation.launcher import Launcher
@@ -96,6 +97,9 @@ class Simulation:
         self._checkers = Checkers(scenario.limits, scenario.pools, world.executions)
         self._pauses: list[tuple[float, float]] = []
         self._slow_step_s = 0.0
+        # Everything that the one is told, a second core is told too: it must do the same.
+        is_doubled = tape.lane("twin").chance(0.25)
+        self._twin = core(scenario.limits, scenario.pools) if is_doubled else None
         self.result = Result(scenario)
 
     def run(self) -> None:
@@ -179,6 +183,10 @@ class Simulation:
         self.result.trace.append((now, event, []))
         actions = dispatcher.expire(now) if event is None else dispatcher.step(event, now)
         self.result.trace[-1] = (now, event, actions)
+        if self._twin is not None:
+            again = self._twin.expire(now) if event is None else self._twin.step(event, now)
+            if again != actions:
+                raise Violation("P10 deterministic", f"{event} at {now} gives {again} elsewhere")
         self._checkers.observe(
             now,
             event,
