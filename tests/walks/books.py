@@ -30,6 +30,8 @@ class Try:
     expires_at: float
     kill_at: float
     is_full: bool
+    is_last_resort: bool
+    """Its worker is ejected, and nobody else was left."""
     has_timed_out: bool = False
 
 
@@ -173,11 +175,12 @@ class Books:
         self.owed.remove(what)
         return True
 
-    def close(self, request: Request) -> None:
+    def close(self, request: Request, *, is_answered: bool = False) -> None:
         del self.open[request.number]
         self.pay("ended", request.number)
+        has_run = is_answered or request.may_have_run or request.holder is not None
         owner = self.once_ids.get(request.name) if request.name is not None else None
-        if request.name is not None and owner == request.number and not request.attempts:
+        if request.name is not None and owner == request.number and not has_run:
             del self.once_ids[request.name]
 
     def forget(self, worker: Worker) -> None:

@@ -22,7 +22,7 @@ def note_action(books: Books, action: Action, now: float) -> None:
             _try_failed(books, action, now)
         case ev.Answer(number, worker, reply, attempts, tried):
             assert books.pay("answered", number, worker, reply), "nobody gave this answer"
-            _end(books, number, attempts, tried)
+            _end(books, number, attempts, tried, is_answered=True)
         case ev.Refuse():
             _refuse(books, action, now)
         case ev.Forget(number):
@@ -63,13 +63,16 @@ def _forward(books: Books, action: ev.Forward, now: float) -> None:
     assert action.attempt == request.attempts + 1
     assert action.remaining_s == request.deadline - now >= books.limits.try_start_min_s
     assert action.expires_at == min(request.deadline, now + request.try_timeout_s)
-    if worker not in books.unsettled:
+    # A pool that only a last resort keeps busy may be waited for, and need not be.
+    is_odd = any(w.held is not None and w.held.is_last_resort for w in books.workers())
+    if worker not in books.unsettled and not is_odd:
         assert worker in books.wanted(request, worker.state), "an earlier pool is up"
         if worker.state is State.EJECTED:
             _check_is_last_resort(books, request)
     _check_turn(books, request, worker, now)
     request.attempts += 1
     request.asked.append(worker.id)
+    is_last_resort = worker.state is State.EJECTED
     request.holder, worker.state = worker, State.BUSY
     request.queue_until = request.stranded_until = request.way_until = None
     patience_ends_at = now + books.limits.try_timeout_s
@@ -79,6 +82,7 @@ def _forward(books: Books, action: ev.Forward, now: float) -> None:
         action.expires_at,
         kill_at=max(action.expires_at, patience_ends_at) + books.limits.hang_kill_after_s,
         is_full=action.expires_at >= patience_ends_at,
+        is_last_resort=is_last_resort,
     )
 
 
@@ -167,13 +171,18 @@ def _kill(books: Books, id: WorkerId, number: RequestId | None, now: float) -> N
 
 
 def _end(
-    books: Books, number: RequestId, attempts: int, tried: tuple[ev.FailedTry, ...]
+    books: Books,
+    number: RequestId,
+    attempts: int,
+    tried: tuple[ev.FailedTry, ...],
+    *,
+    is_answered: bool = False,
 ) -> Request:
     assert number in books.open, "the request is over"
     request = books.open[number]
     assert attempts == request.attempts
     assert [(one.worker, one.why) for one in tried] == request.tried
-    books.close(request)
+    books.close(request, is_answered=is_answered)
     return request
 
 
