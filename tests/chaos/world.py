@@ -26,6 +26,8 @@ from tests.cluster.running import PROJECT, Cluster, free_address
 WORKERS = 4
 TRY_TIMEOUT_S = 1.0
 DRAIN_TIMEOUT_S = 1.5
+MAX_REQUESTS = 600
+"""A worker is replaced every other second or so."""
 REVIVE_GRACE_S = 3.0
 """Where everybody shares two cores, five interpreters may take more than the usual second."""
 STOP_TIMEOUT_S = 20.0
@@ -92,6 +94,7 @@ class World:
             "--config": str(config),
             "--try-timeout": f"{TRY_TIMEOUT_S}s",
             "--drain-timeout": f"{DRAIN_TIMEOUT_S}s",
+            "--max-requests": str(MAX_REQUESTS),
             "--revive-grace": f"{REVIVE_GRACE_S}s",
         }
         arguments = itertools.chain.from_iterable(options.items())
