@@ -24,6 +24,8 @@ from tests.chaos.wishes import Wish
 from tests.cluster.running import PROJECT, Cluster, free_address
 
 WORKERS = 4
+BY_HAND = ("garble", "answer")
+"""The deeds of the workers written by hand."""
 TRY_TIMEOUT_S = 1.0
 DRAIN_TIMEOUT_S = 1.5
 MAX_REQUESTS = 600
@@ -82,13 +84,11 @@ class World:
         self._numbers = itertools.count(1)
         self._by_hand: list[subprocess.Popen[bytes]] = []
         self._environment = {RUNS_VARIABLE: str(self.runs)}
-        endpoints = [free_address(), free_address()]
-        for endpoint, deed in zip(endpoints, ("garble", "answer"), strict=True):
-            self._by_hand.append(self._start("by_hand", endpoint, deed))
+        self._endpoints = [free_address() for _ in BY_HAND]
         config = directory / "cluster.toml"
         config.write_text(
             f'[[pool]]\nname = "work"\nhandler = "tests.chaos.jobs:Worker"\nworkers = {WORKERS}\n'
-            f'[[pool]]\nname = "by-hand"\nendpoints = {endpoints}\n'
+            f'[[pool]]\nname = "by-hand"\nendpoints = {self._endpoints}\n'
         )
         options = {
             "--config": str(config),
@@ -105,6 +105,8 @@ class World:
         self.proxy = Proxy((host, int(port)))
 
     async def __aenter__(self) -> "World":
+        for endpoint, deed in zip(self._endpoints, BY_HAND, strict=True):
+            self._by_hand.append(self._start("by_hand", endpoint, deed))
         self.cluster.start()
         self._reader = asyncio.create_task(self._read_log())
         self.proxy_address = await self.proxy.open()
