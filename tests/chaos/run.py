@@ -15,7 +15,7 @@ from tests.chaos.history import History, load
 from tests.chaos.processes import Size, marked, size_of
 from tests.chaos.schedule import Due, plan
 from tests.chaos.wishes import Wish
-from tests.chaos.world import PROXIED_SHELLS, SHELLS, WORKERS, World, until
+from tests.chaos.world import BY_HAND, PROXIED_SHELLS, SHELLS, WORKERS, World, until
 
 HEAL_TIMEOUT_S = 15.0
 GOODS = 1000
@@ -126,11 +126,10 @@ def _balancer_size(world: World) -> Size | None:
 
 def _left_behind(world: World, verdict: Verdict, exit_code: int | None) -> list[Violation]:
     """C12: no process, no file, no memory, no descriptor too many."""
-    by_hand = 2
     found = []
     if exit_code != 0:
         found.append(f"the launcher ended with {exit_code}")
-    if len(orphans := marked(world.mark)) > by_hand:
+    if len(orphans := marked(world.mark)) > len(BY_HAND):
         found.append(f"processes {orphans}")
     if path_of(world.cluster.name).exists():
         found.append(f"files {list(path_of(world.cluster.name).iterdir())}")

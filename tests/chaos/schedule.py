@@ -11,6 +11,7 @@ RATES_PER_S = {
     "stop-balancer": 0.09,
     "kill-launcher": 0.075,
     "drain": 0.075,
+    "reload": 0.08,
     "crash": 0.12,
     "hang": 0.08,
     "leak": 0.35,
