@@ -42,7 +42,7 @@ GROUPS = {
         balancer.wire.worker_replies balancer.wire.values""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
-        balancer.core.policy
+        balancer.core.suspects balancer.core.once balancer.core.policy
         balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
         balancer.core.limits balancer.core.events""",
 }
