@@ -13,7 +13,7 @@ ClusterError
 
 from typing import Any
 
-from balancer.wire import Reply, Try
+from balancer.wire.replies import Reply, Try
 
 
 class ClusterError(Exception):

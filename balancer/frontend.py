@@ -13,7 +13,6 @@ from pathlib import Path
 
 import zmq
 
-from balancer import wire
 from balancer.core.events import (
     Answer,
     ClientGone,
@@ -26,6 +25,7 @@ from balancer.core.events import (
 )
 from balancer.core.limits import Limits
 from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
+from balancer.wire import replies, requests, values
 
 MESSAGES_PER_TURN = 64
 
@@ -46,7 +46,7 @@ class Frontend:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], limits: Limits) -> None:
         self._router = context.socket(zmq.ROUTER)
         self._numbers = count(1)
-        self._open: dict[RequestId, wire.Incoming | wire.Unreadable] = {}
+        self._open: dict[RequestId, requests.Incoming | requests.Unreadable] = {}
         self._clients: dict[int, ClientId] = {}
         """The descriptor of each client's connection, by which the monitor tells of its end."""
         self._known: set[ClientId] = set()
@@ -66,7 +66,7 @@ class Frontend:
         router.linger = 500
         router.backlog = 1024
         router.sndhwm = 2 * limits.client_limit
-        router.maxmsgsize = wire.frame_bytes_max(limits.max_body_bytes)
+        router.maxmsgsize = values.frame_bytes_max(limits.max_body_bytes)
         router.handshake_ivl = 2000
         router.heartbeat_ivl = 5000
         router.heartbeat_timeout = 15000
@@ -114,19 +114,19 @@ class Frontend:
 
     def payload(self, request: RequestId) -> bytes:
         incoming = self._open[request]
-        assert isinstance(incoming, wire.Incoming)
+        assert isinstance(incoming, requests.Incoming)
         return incoming.payload
 
     def answer(self, action: Answer) -> None:
         incoming = self._open.pop(action.request)
-        body = wire.encode_answer(
+        body = replies.encode_answer(
             action.reply, action.worker.slot, action.attempts, action.tried, _id(incoming)
         )
         self._send(incoming.envelope, body)
 
     def refuse(self, action: Refuse) -> None:
         incoming = self._open.pop(action.request)
-        self._send(incoming.envelope, wire.encode_refusal(action, _id(incoming)))
+        self._send(incoming.envelope, replies.encode_refusal(action, _id(incoming)))
 
     def forget(self, request: RequestId) -> None:
         del self._open[request]
@@ -145,7 +145,7 @@ class Frontend:
         if frames[0] not in self._known:
             frames.append(self._meet(ClientId(frames[0]), emit))
         while router.getsockopt(zmq.RCVMORE):
-            if len(frames) <= wire.FRAMES_MAX:
+            if len(frames) <= requests.FRAMES_MAX:
                 frames.append(router.recv(NOBLOCK))
             else:
                 router.recv(NOBLOCK, copy=False)
@@ -170,11 +170,11 @@ class Frontend:
         return bytes(frame.bytes)
 
     def _accept(self, frames: Sequence[bytes]) -> Event:
-        incoming = wire.decode_request(frames)
+        incoming = requests.decode_request(frames)
         request = RequestId(next(self._numbers))
         self._open[request] = incoming
         client = ClientId(frames[0])
-        if isinstance(incoming, wire.Unreadable):
+        if isinstance(incoming, requests.Unreadable):
             return RequestUnreadable(request, client, incoming.error)
         header = incoming.header
         return RequestArrived(
@@ -213,8 +213,8 @@ class Frontend:
             emit(ClientGone(client))
 
 
-def _id(incoming: wire.Incoming | wire.Unreadable) -> wire.Echo:
-    return incoming.header.id if isinstance(incoming, wire.Incoming) else incoming.id
+def _id(incoming: requests.Incoming | requests.Unreadable) -> requests.Echo:
+    return incoming.header.id if isinstance(incoming, requests.Incoming) else incoming.id
 
 
 def _is_taken(path: str) -> bool:

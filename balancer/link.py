@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import zmq
 
-from balancer import wire
 from balancer.core.events import (
     Event,
     ReplyArrived,
@@ -20,6 +19,8 @@ from balancer.core.events import (
     WorkerReady,
 )
 from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
+from balancer.wire import tasks, values
+from balancer.wire.worker_replies import decode_worker_reply
 
 HEARTBEAT_IVL_MS = 500
 HEARTBEAT_TIMEOUT_MS = 1500
@@ -86,7 +87,7 @@ class Link:
         request.handshake_ivl = HANDSHAKE_IVL_MS
         request.heartbeat_ivl = HEARTBEAT_IVL_MS
         request.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
-        request.maxmsgsize = wire.frame_bytes_max(self._max_body_bytes)
+        request.maxmsgsize = values.frame_bytes_max(self._max_body_bytes)
 
     def filenos(self) -> tuple[int, int]:
         return int(self._socket.fileno()), self._monitor.fileno()
@@ -107,7 +108,7 @@ class Link:
             if not self._must_ping:
                 yield WorkerReady(self.worker)
             else:
-                self._is_pinging = self._send(wire.PING)
+                self._is_pinging = self._send(tasks.PING)
         if self._lost is not None:
             yield from self._replies()
             yield self._lost
@@ -138,7 +139,7 @@ class Link:
                 else:
                     self._lost = WorkerLost(self.worker, "it answered the ping with nothing")
             else:
-                reply = wire.decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
+                reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
                 yield ReplyArrived(self.worker, reply)
 
     def _watch(self) -> bool:

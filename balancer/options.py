@@ -170,6 +170,13 @@ OPTIONS: tuple[Option, ...] = (
         "the longest wait for a first worker; off leaves it to the deadline",
     ),
     _limit(
+        "ejection",
+        or_off(DURATION),
+        FAILOVER,
+        "ejection_s",
+        "how long a worker that failed 3 tries in a row is out of rotation at first",
+    ),
+    _limit(
         "hang_kill_after",
         DURATION,
         FAILOVER,

@@ -16,7 +16,6 @@ from itertools import count
 
 import zmq
 
-from balancer import wire
 from balancer.core.events import (
     Action,
     Answer,
@@ -31,6 +30,7 @@ from balancer.core.events import (
 from balancer.core.limits import Limits
 from balancer.frontend import Frontend
 from balancer.link import Link
+from balancer.wire import tasks
 
 REDIAL_FIRST_S = 0.05
 REDIAL_MAX_S = 5.0
@@ -160,7 +160,7 @@ class Transport:
 
     def _forward(self, action: Forward) -> None:
         link = self._links.get(action.worker)
-        frames = wire.encode_task(
+        frames = tasks.encode_task(
             self.request_name(action.request),
             action.attempt,
             action.remaining_s,

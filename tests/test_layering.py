@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 GROUPS = {
     "front door": "run_cluster",
-    "command line": "balancer.cli",
+    "command line": "balancer.cli balancer.arguments balancer.commands",
     "launcher": """
         workers.supervisor workers.commands workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving
@@ -39,7 +39,7 @@ GROUPS = {
     "text": "balancer.printable",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
-        balancer.wire.values""",
+        balancer.wire.worker_replies balancer.wire.values""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
         balancer.core.policy
@@ -69,7 +69,8 @@ CORE_MAY_USE = {"collections", "collections.abc", "dataclasses", "enum", "heapq"
 
 USED_BY = {
     "msgpack": """
-        balancer.wire.requests balancer.wire.replies balancer.wire.tasks balancer.wire.values""",
+        balancer.wire.requests balancer.wire.replies balancer.wire.tasks
+        balancer.wire.worker_replies balancer.wire.values""",
     "zmq": """
         balancer.transport balancer.frontend balancer.link balancer.monitor
         balancer.client.dealer balancer.client.connection balancer.client.blocking
@@ -91,7 +92,7 @@ USED_BY = {
 LOADS_NEITHER = {
     "run_cluster": "zmq msgpack asyncio",
     "workers.supervisor": "zmq msgpack asyncio",
-    "workers.__main__": "asyncio tomllib",
+    "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",
 }
 """What a process must be able to start without: it costs time, or must not be forked."""
@@ -208,7 +209,7 @@ def test_only_the_command_line_reaches_the_workers() -> None:
         if is_within(module, "balancer")
         and any(is_within(name, "workers") for name in imports_of(module))
     }
-    assert users == {"balancer.cli"}
+    assert users == {"balancer.cli", "balancer.commands"}
 
 
 # --- house rules -------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from tests.cluster.running import PROJECT, is_alive, processes_of_session_tree, 
 README = (PROJECT / "README.md").read_text()
 PYTHON = ".venv/bin/python"
 TEST_LINE_MARK = "pip install -q -e '.[test]'"
-COMMANDS = ("status", "stop")
+COMMANDS = ("check", "status", "stop")
 INSTALL_TIMEOUT_S = 100.0
 """The first block installs everything before it starts the cluster."""
 LOG_TIMEOUT_S = 30.0

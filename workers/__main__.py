@@ -19,11 +19,11 @@ from contextlib import closing
 import zmq
 
 from balancer import lifeline
-from balancer.core.limits import Limits
 from workers.handler import Handler, UnknownHandler, describe, find, format_traceback, load
 from workers.runtime import StopSignal, bind, serve
 from workers.wear import Wear
 
+MAX_BODY_BYTES = 16 * 1024 * 1024
 EXIT_UNKNOWN_HANDLER = 2
 EXIT_BOOT_ERROR = 3
 
@@ -132,9 +132,7 @@ def _parse_arguments() -> argparse.Namespace:
     task.add_argument("--bind", type=_address, metavar="ADDR")
     task.add_argument("--check", action="store_true", help="import the handler and end")
     parser.add_argument("--name", help="what this worker is called in its messages")
-    parser.add_argument(
-        "--max-body", type=_size_bytes, default=Limits().max_body_bytes, metavar="BYTES"
-    )
+    parser.add_argument("--max-body", type=_size_bytes, default=MAX_BODY_BYTES, metavar="BYTES")
     parser.add_argument("--max-requests", type=int, metavar="N", help=argparse.SUPPRESS)
     parser.add_argument("--max-rss", type=int, metavar="BYTES", help=argparse.SUPPRESS)
     parser.add_argument("--launcher-fd", type=int, metavar="N", help=argparse.SUPPRESS)

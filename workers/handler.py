@@ -5,12 +5,10 @@ called for every request, ``close()`` at the end. ``current()`` tells it about i
 """
 
 import importlib
-import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import ModuleType, TracebackType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType, TracebackType
+from typing import Any, NamedTuple
 
 ERROR_CHARS_MAX = 1000
 """Four bytes each at most, so that an error always fits into a reply's header."""
@@ -22,8 +20,7 @@ class Decline(Exception):
     """Raised by a handler to say *not mine*: an empty reply, and the next worker is asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(NamedTuple):
     """The request that is being handled."""
 
     id: str
@@ -137,6 +134,10 @@ def _call_method(target: type) -> object:
 def _check_call(call: object, spec: str, arguments: tuple[None, ...]) -> None:
     if not callable(call):
         raise UnknownHandler(f"{spec} cannot be called: name a function, or a class with __call__")
+    if isinstance(call, FunctionType) and _takes(call.__code__, len(arguments)):
+        return
+    import inspect  # Slow to import, and most handlers are plain functions.
+
     if inspect.iscoroutinefunction(call):
         raise UnknownHandler(f"{spec} is async: a handler must be a plain function")
     try:
@@ -148,6 +149,16 @@ def _check_call(call: object, spec: str, arguments: tuple[None, ...]) -> None:
         signature.bind(*arguments)
     except TypeError as error:
         raise UnknownHandler(f"{spec} must take one argument, the request: {error}") from error
+
+
+def _takes(code: CodeType, arguments: int) -> bool:
+    """Whether a plain function of this code obviously takes so many arguments, and no others."""
+    is_asynchronous = code.co_flags & _CO_ASYNCHRONOUS
+    return code.co_argcount == arguments and not code.co_kwonlyargcount and not is_asynchronous
+
+
+_CO_ASYNCHRONOUS = 0x80 | 0x100 | 0x200
+"""A coroutine, an iterable coroutine or an asynchronous generator."""
 
 
 def _build(target: type) -> Handler:

@@ -12,7 +12,7 @@ from typing import Any
 
 import zmq
 
-from balancer import wire
+from balancer.wire import tasks, values
 from workers.handler import Current, Decline, Handler, describe, format_traceback
 from workers.wear import Wear
 
@@ -51,7 +51,7 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
     socket = context.socket(zmq.REP)
     # The last reply must still leave when the process ends right after it.
     socket.setsockopt(zmq.LINGER, LINGER_MS)
-    socket.setsockopt(zmq.MAXMSGSIZE, wire.frame_bytes_max(max_body_bytes))
+    socket.setsockopt(zmq.MAXMSGSIZE, values.frame_bytes_max(max_body_bytes))
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
     # A mode that is set after the bind comes too late for an ipc path: somebody may be in by then.
     umask = os.umask(0o177)
@@ -89,41 +89,41 @@ def serve(
         for frame in reply[:-1]:
             socket.send(frame, zmq.SNDMORE)
         socket.send(reply[-1])
-        if reply is not wire.PONG:
+        if reply is not tasks.PONG:
             wear.note_request()
 
 
 def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> list[bytes]:
     """The reply to one message. Only what ends the process is raised."""
     try:
-        task = wire.decode_task(frames)
+        task = tasks.decode_task(frames)
         if task.is_ping:
-            return wire.PONG
-        request = wire.decode_payload(task.payload)
-    except wire.WireError as error:
-        return wire.encode_error(400, str(error))
+            return tasks.PONG
+        request = values.decode_payload(task.payload)
+    except values.WireError as error:
+        return tasks.encode_error(400, str(error))
     now = time.monotonic()
     if task.expires_at is not None and now >= task.expires_at:
-        return wire.encode_error(504, "expired before it began")
+        return tasks.encode_error(504, "expired before it began")
     remaining_s = math.inf if task.remaining_s is None else task.remaining_s
     try:
         result = handler.handle(request, Current(task.id, task.attempt, now + remaining_s))
     except Decline:
-        return wire.EMPTY_REPLY
+        return tasks.EMPTY_REPLY
     except SystemExit:
         raise
     # Whatever else user code raises is its answer: a CancelledError that got away, too.
     except BaseException as error:
         _log(task, format_traceback(error))
-        return wire.encode_error(500, describe(error))
+        return tasks.encode_error(500, describe(error))
     return _encode_result(task, result, max_body_bytes)
 
 
-def _encode_result(task: wire.Task, result: Any, max_body_bytes: int) -> list[bytes]:
+def _encode_result(task: tasks.Task, result: Any, max_body_bytes: int) -> list[bytes]:
     if result is None or (isinstance(result, str | bytes) and not result):
-        return wire.EMPTY_REPLY
+        return tasks.EMPTY_REPLY
     try:
-        reply = wire.encode_value(result)
+        reply = tasks.encode_value(result)
     # msgpack names three kinds, but packing runs user code too: the items() of a kind of dict.
     except Exception as error:
         trouble = f"the result cannot be packed as msgpack: {describe(error)}"
@@ -133,10 +133,10 @@ def _encode_result(task: wire.Task, result: Any, max_body_bytes: int) -> list[by
             return reply
         trouble = f"result of {size_bytes} bytes is above max_body ({max_body_bytes})"
     _log(task, trouble)
-    return wire.encode_error(500, trouble)
+    return tasks.encode_error(500, trouble)
 
 
-def _log(task: wire.Task, trouble: str) -> None:
+def _log(task: tasks.Task, trouble: str) -> None:
     # User code may have closed what is not its own, and the answer is due all the same.
     with contextlib.suppress(OSError, ValueError):
         print(f"request {task.id!r} failed (try {task.attempt}): {trouble}", file=sys.stderr)

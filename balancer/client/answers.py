@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from balancer.printable import printable_block
-from balancer.wire import Reply
+from balancer.wire.replies import Reply
 
 
 def body_text(body: Any) -> str:

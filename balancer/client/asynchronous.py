@@ -15,7 +15,7 @@ from balancer.client.calls import Request
 from balancer.client.connection import Connection
 from balancer.client.mapping import WINDOW, Plan
 from balancer.errors import error_for
-from balancer.wire import Reply
+from balancer.wire.replies import Reply
 
 
 class AsyncClient:

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from balancer import wire
-from balancer.wire import Reply
+from balancer.wire import replies, requests, values
+from balancer.wire.replies import Reply
 
 GRACE_S = 0.05
 """How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
@@ -36,7 +36,7 @@ class Request:
         """TypeError, ValueError or OverflowError if msgpack cannot carry the payload."""
         if not 0 < timeout_s < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
-        return cls(wire.encode_request(payload)[1], timeout_s, once, route, key)
+        return cls(requests.encode_request(payload)[1], timeout_s, once, route, key)
 
     @property
     def losses_max(self) -> int:
@@ -65,7 +65,7 @@ class Call(Generic[Owner]):
 
     def frames(self, now: float) -> list[bytes]:
         request = self.request
-        header = wire.encode_header(
+        header = requests.encode_header(
             timeout_ms=max(1, int((self.deadline - now) * 1000)),
             once=request.once or None,
             route=request.route,
@@ -79,10 +79,14 @@ class Call(Generic[Owner]):
             return self.answer
         assert self.answer is not None
         try:
-            return wire.decode_reply(self.answer)
-        except wire.WireError as error:
+            reply = replies.decode_reply(self.answer)
+        except values.WireError as error:
             text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
             return Reply(502, error=text, reason="garbled", may_have_run=True)
+        if self.losses and reply.status != 200:
+            # The balancer that refused it does not know of the one that had it before.
+            return replace(reply, may_have_run=True)
+        return reply
 
 
 # --- replies that no balancer sent ---------------------------------------------------------------

@@ -18,7 +18,7 @@ import zmq
 
 from balancer.client.calls import Call, Owner, Request, lost, timed_out, unreachable
 from balancer.client.dealer import Dealer
-from balancer.wire import Reply
+from balancer.wire.replies import Reply
 
 DIAL_TIMEOUT_S = 2.5
 """A connection that is not up by then is given up, whatever its monitor says."""

@@ -35,8 +35,8 @@ class Limits:
     """How long past its timeout a worker may hold a request before it is killed."""
     ejection_tries: int = 3
     """Garbled or timed-out tries in a row after which a worker is ejected."""
-    ejection_s: float = 5.0
-    """For how long at first; twice as long each time that no good reply came between."""
+    ejection_s: float | None = 5.0
+    """For how long at first; twice as long each time that no good reply came between. None: off."""
     ejection_max_s: float = 300.0
     once_ids_limit: int = 65_536
     """How many requests marked ``once`` are remembered by their id."""

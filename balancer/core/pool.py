@@ -72,6 +72,8 @@ class Held:
     """When the worker is given up as hanging."""
     is_full: bool
     """It has all the time that a try can have: running out of it is the worker's fault."""
+    is_last_resort: bool
+    """The worker was ejected when it got the try."""
     alarm: Alarm | None = None
 
 

@@ -46,8 +46,9 @@ class Requests:
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._once_ids: dict[bytes | str, None] = {}
-        """The latest requests marked ``once`` that were taken in, unless certainly not executed."""
+        self._once_ids: dict[bytes | str, RequestId] = {}
+        """The latest requests marked ``once`` that were taken in, unless certainly not executed;
+        each with the one that has the name."""
         self._budget = RetryBudget(limits)
         self._suspects: dict[RequestId, Request] = {}
         """The open requests that may be the cause of what happens to their workers."""
@@ -113,7 +114,7 @@ class Requests:
     def _remember(self, request: Request) -> None:
         """A request marked ``once`` that comes again, over another connection say, is refused."""
         if request.once and request.name is not None:
-            self._once_ids[request.name] = None
+            self._once_ids[request.name] = request.id
             if len(self._once_ids) > self.limits.once_ids_limit:
                 del self._once_ids[next(iter(self._once_ids))]
 
@@ -225,9 +226,15 @@ class Requests:
         give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
         self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
-        is_full = expires_at >= patience_ends_at
         member.held = Held(
-            request.id, request.attempts, now, expires_at, give_up_at, is_full, alarm
+            request.id,
+            request.attempts,
+            now,
+            expires_at,
+            give_up_at,
+            is_full=expires_at >= patience_ends_at,
+            is_last_resort=member.state is State.EJECTED,
+            alarm=alarm,
         )
         self._pools.move(member, LinkSignal.FORWARDED)
 
@@ -296,11 +303,14 @@ class Requests:
         """The request is over: nothing of it stays but the try that a worker may still hold."""
         if request.id in self.queue:
             self.queue.remove(request)
+        was_trying = request.phase is Phase.TRYING
         request.move(signal)
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
-        if not request.attempts and request.name is not None:
-            self._once_ids.pop(request.name, None)
+        has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
+        # Another request may have the name: this one may not be marked, or be long forgotten.
+        if not has_run and request.name and self._once_ids.get(request.name) == request.id:
+            del self._once_ids[request.name]
         del self._open[request.id]
         self._suspects.pop(request.id, None)
         of_client = self._clients[request.client]

@@ -147,9 +147,10 @@ class Workers:
         self._settle_reply(member, held, event.reply, now)
         if member.state is State.DOWN:
             self._actions.append(Released(member.worker))
-        if member.state is State.IDLE and not is_late:
+        if member.state is State.IDLE and not is_late and not held.is_last_resort:
             self._requests.serve(member, now)
         else:
+            # It was not in rotation, or is not any more: who waits may belong elsewhere now.
             self._requests.place_all(now)
 
     def _judge(self, member: Member, outcome: Outcome, is_late: bool, now: float) -> None:
@@ -158,9 +159,11 @@ class Workers:
             member.bad_tries += 1
         elif outcome in (Outcome.ANSWER, Outcome.EMPTY) and not is_late:
             member.bad_tries = member.ejections = 0
-        if member.bad_tries >= self.limits.ejection_tries and may_eject(member):
+        first_s = self.limits.ejection_s
+        is_bad = member.bad_tries >= self.limits.ejection_tries
+        if is_bad and first_s is not None and may_eject(member):
             factor = 2 ** min(member.ejections, _EJECTIONS_COUNTED_MAX)
-            duration_s = min(self.limits.ejection_max_s, self.limits.ejection_s * factor)
+            duration_s = min(self.limits.ejection_max_s, first_s * factor)
             member.ejections += 1
             member.alarm = self._deadlines.set(now + duration_s, EjectionEnded(member.worker))
             self._pools.move(member, Signal.EJECTED)

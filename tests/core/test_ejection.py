@@ -124,3 +124,8 @@ def test_the_pool_grows_and_more_may_be_ejected() -> None:
     story.at(1000.1, SlotAdded("d", "echo"), *comes_up("d"))
     story.at(1000.2, request(2))
     assert story.at(1000.3, garbled("c"))[0] == "c ejected for 5 s"
+
+
+def test_it_can_be_switched_off() -> None:
+    story = story_of_a(ejection_tries=1, ejection_s=None)
+    assert not any(fail(story, now) for now in (1000.1, 1000.2, 1000.3))

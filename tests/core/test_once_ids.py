@@ -31,3 +31,17 @@ def test_the_oldest_ids_are_forgotten() -> None:
         story.at(1000.0, request(number, once=True, id=str(number)), answer("a"))
     assert "409" in story.at(1000.1, request(4, once=True, id="2"))[0]
     assert story.at(1000.2, request(5, once=True, id="1")) == ["5 -> a (attempt 1)"]
+
+
+def test_a_request_of_the_same_id_that_ends_untried_leaves_its_namesake_known() -> None:
+    story = Story("a")
+    story.at(1000.0, request(1, once=True, id=b"x"))
+    assert story.at(1000.1, request(2, "other", id=b"x"), leaves("other")) == ["2 forgotten"]
+    assert "409" in story.at(1000.2, request(3, once=True, id=b"x"))[0]
+
+
+def test_one_that_was_forgotten_as_the_oldest_does_not_take_its_successor_along() -> None:
+    story = Story("-a", once_ids_limit=1, revive_grace_s=10.0)
+    story.at(1000.0, request(1, "other", once=True, id="1"), request(2, once=True, id="2"))
+    story.at(1000.1, request(3, once=True, id="1"), leaves("other"))
+    assert "409" in story.at(1000.2, request(4, once=True, id="1"))[0]

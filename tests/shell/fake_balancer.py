@@ -13,8 +13,8 @@ from typing import Any
 
 import zmq
 
-from balancer import wire
 from balancer.core.events import FailedTry, Outcome, Reason, Refuse, RequestId, WorkerReply
+from balancer.wire import replies, requests, tasks, values
 
 PATIENCE_S = 10.0
 HARD_LIMIT_BYTES = 32 * 1024 * 1024
@@ -23,7 +23,7 @@ HARD_LIMIT_BYTES = 32 * 1024 * 1024
 @dataclass(frozen=True)
 class Asked:
     payload: Any
-    header: wire.Header
+    header: requests.Header
     at: float
 
 
@@ -38,20 +38,20 @@ Answer = bytes | Later | None
 
 
 def answered(body: Any, tried: Sequence[FailedTry] = ()) -> bytes:
-    reply = WorkerReply(Outcome.ANSWER, value=wire.encode_value(body)[0])
-    return wire.encode_answer(reply, "server1-1", 1 + len(tried), tried, None)
+    reply = WorkerReply(Outcome.ANSWER, value=tasks.encode_value(body)[0])
+    return replies.encode_answer(reply, "server1-1", 1 + len(tried), tried, None)
 
 
 def failed(error: str) -> bytes:
     reply = WorkerReply(Outcome.ANSWER, status=500, error=error)
-    return wire.encode_answer(reply, "server1-1", 1, (), None)
+    return replies.encode_answer(reply, "server1-1", 1, (), None)
 
 
 def refused(
     reason: Reason, *, retry_after_s: float | None = None, may_have_run: bool = False
 ) -> bytes:
     refuse = Refuse(RequestId(0), reason, retry_after_s=retry_after_s, may_have_run=may_have_run)
-    return wire.encode_refusal(refuse, None)
+    return replies.encode_refusal(refuse, None)
 
 
 def echo(asked: Asked) -> Answer:
@@ -118,9 +118,9 @@ class FakeBalancer:
         return math.ceil(max(0.0, self._later[0][0] - monotonic()) * 1000)
 
     def _take(self, frames: list[bytes]) -> None:
-        incoming = wire.decode_request(frames)
-        assert isinstance(incoming, wire.Incoming), incoming
-        asked = Asked(wire.decode_payload(incoming.payload), incoming.header, monotonic())
+        incoming = requests.decode_request(frames)
+        assert isinstance(incoming, requests.Incoming), incoming
+        asked = Asked(values.decode_payload(incoming.payload), incoming.header, monotonic())
         self.asked.append(asked)
         answer = self._answer(asked)
         if isinstance(answer, Later):

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from balancer.cli import VERSION, main, show_status, stop
+from balancer.arguments import VERSION
+from balancer.cli import main
+from balancer.commands import show_status, stop
 from balancer.control import listen
 from balancer.options import OPTIONS
 from balancer.runtime_directory import RuntimeDirectory
@@ -62,7 +64,7 @@ def test_help_names_every_option_with_its_default_and_every_command() -> None:
     for option in OPTIONS:
         assert option.flag in shown
         assert f"{option.help} (default: {option.shown_default})" in shown
-    for text in ("--no-restart", "-w N", "status", "stop", "examples:", "exit codes:"):
+    for text in ("--no-restart", "-w N", "check", "status", "stop", "examples:", "exit codes:"):
         assert text in shown
 
 
@@ -71,7 +73,7 @@ def test_help_fits_into_80_columns_but_for_the_fixed_texts() -> None:
     assert max(map(len, shown.splitlines())) <= 92
 
 
-@pytest.mark.parametrize("command", ["status", "stop"])
+@pytest.mark.parametrize("command", ["check", "status", "stop"])
 def test_each_command_has_its_help(command: str) -> None:
     code, shown, _ = run(command, "--help")
     assert code == 0

@@ -28,7 +28,7 @@ from balancer.errors import (
     Poisoned,
     Unavailable,
 )
-from balancer.wire import Try
+from balancer.wire.replies import Try
 from tests.shell.fake_balancer import (
     PATIENCE_S,
     Answer,
@@ -217,6 +217,20 @@ def test_once_is_not_sent_again_when_its_balancer_dies(pool: ThreadPoolExecutor)
             client.call("after")
             assert [asked.payload for asked in second.asked] == ["after"]
     assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
+
+
+@pytest.mark.parametrize("reason", [Reason.DRAINING, Reason.DEADLINE])
+def test_what_was_lost_with_one_balancer_may_have_run_whatever_the_next_one_says(
+    pool: ThreadPoolExecutor, reason: Reason
+) -> None:
+    with balancing(silence) as first, Client(first.address) as client:
+        call = pool.submit(client.send, 1)
+        first.wait_for(1)
+        first.stop()
+        refusal = refused(reason)
+        with balancing(lambda asked: refusal, port=first.port):
+            assert call.result(PATIENCE_S).may_have_run
+            assert not client.send(2).may_have_run
 
 
 def test_a_balancer_that_restarted_while_the_client_was_idle_costs_no_wait() -> None:

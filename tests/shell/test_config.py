@@ -95,7 +95,7 @@ def test_the_table_shows_the_defaults_that_apply() -> None:
 
 def test_every_limit_that_a_person_may_set_has_an_option() -> None:
     internal = {"try_start_min_s", "retry_budget_window_s", "retry_budget_per_worker"}
-    internal |= {"ejection_tries", "ejection_s", "ejection_max_s", "once_ids_limit"}
+    internal |= {"ejection_tries", "ejection_max_s", "once_ids_limit"}
     fields = {option.field for option in OPTIONS}
     assert set(Limits.__dataclass_fields__) - internal <= fields
 
@@ -103,6 +103,7 @@ def test_every_limit_that_a_person_may_set_has_an_option() -> None:
 # --- sources -----------------------------------------------------------------------------------
 
 EXAMPLES: dict[str, tuple[str, object]] = {
+    "ejection": ("3s", 3.0),
     "name": ("blue", "blue"),
     "bind": ("ipc:///tmp/x", "ipc:///tmp/x"),
     "restart": ("false", False),

@@ -14,7 +14,6 @@ import msgpack
 import pytest
 import zmq
 
-from balancer import wire
 from balancer.core.events import (
     Answer,
     ClientGone,
@@ -29,6 +28,7 @@ from balancer.core.events import (
 )
 from balancer.core.limits import Limits
 from balancer.frontend import MESSAGES_PER_TURN, CannotBind, Frontend
+from balancer.wire import values
 from tests.shell.peers import PATIENCE_S
 
 LIMITS = Limits(max_body_bytes=100_000)
@@ -305,9 +305,9 @@ def test_two_processes_give_their_clients_different_routing_ids() -> None:
 
 def test_the_hard_limit_is_the_wires(frontend: Frontend, connect: Connect) -> None:
     client = connect()
-    client.send_multipart([b"", bytes(wire.frame_bytes_max(LIMITS.max_body_bytes))])
+    client.send_multipart([b"", bytes(values.frame_bytes_max(LIMITS.max_body_bytes))])
     assert arrival(frontend).size_bytes > LIMITS.max_body_bytes
-    client.send_multipart([b"", bytes(wire.frame_bytes_max(LIMITS.max_body_bytes) + 1)])
+    client.send_multipart([b"", bytes(values.frame_bytes_max(LIMITS.max_body_bytes) + 1)])
     assert isinstance(read(frontend)[0], ClientGone)
 
 

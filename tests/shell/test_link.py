@@ -11,7 +11,6 @@ import msgpack
 import pytest
 import zmq
 
-from balancer import wire
 from balancer.core.events import (
     Event,
     Outcome,
@@ -23,6 +22,7 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.link import Link
+from balancer.wire import tasks, values
 from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
 
 WORKER = WorkerId("w-1", 1)
@@ -99,7 +99,7 @@ def test_a_worker_that_must_be_pinged_is_ready_when_it_has_answered(
 ) -> None:
     link = dial(worker.address, must_ping=True)
     assert read_until(link, WorkerConnected) == [WorkerConnected(WORKER)]
-    assert worker.receive() == wire.PING
+    assert worker.receive() == tasks.PING
     assert list(link.read()) == []
     worker.reply(b"whatever")
     assert read_until(link, WorkerReady) == [WorkerReady(WORKER)]
@@ -179,7 +179,7 @@ def test_a_task_is_sent_and_its_reply_read(dial: Dial, worker: Peer) -> None:
         ([b"\xc1"], WorkerReply(Outcome.GARBLED)),
         ([b"a", b"b", b"c"], WorkerReply(Outcome.GARBLED)),
         ([msgpack.packb(bytes(MAX_BODY_BYTES))], WorkerReply(Outcome.GARBLED)),
-        (wire.encode_error(500, "no"), WorkerReply(Outcome.ANSWER, 500, error="no")),
+        (tasks.encode_error(500, "no"), WorkerReply(Outcome.ANSWER, 500, error="no")),
     ],
 )
 def test_a_reply_is_what_its_frames_say(
@@ -278,7 +278,7 @@ def test_a_reply_above_the_hard_limit_ends_the_link(dial: Dial, worker: Peer) ->
     link = ready(dial(worker.address))
     link.send(TASK)
     worker.receive()
-    worker.reply(msgpack.packb(bytes(wire.frame_bytes_max(MAX_BODY_BYTES))))
+    worker.reply(msgpack.packb(bytes(values.frame_bytes_max(MAX_BODY_BYTES))))
     assert lost(link) == WorkerLost(WORKER, "its connection closed")
 
 

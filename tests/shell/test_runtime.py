@@ -7,8 +7,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from balancer import wire
 from balancer.core.events import Outcome, WorkerReply
+from balancer.wire import tasks
+from balancer.wire.worker_replies import decode_worker_reply
 from tests.shell.worker_process import (
     ask,
     receive,
@@ -28,9 +29,9 @@ def error(status: int, text: str) -> WorkerReply:
 
 def reply_of(handler: str, request: Any, max_body_bytes: int = MAX_BODY_BYTES) -> WorkerReply:
     """What a handler of tests.shell.jobs comes to, without a process."""
-    frames = wire.encode_task("r1", 2, 5.0, None, msgpack.packb(request))
+    frames = tasks.encode_task("r1", 2, 5.0, None, msgpack.packb(request))
     reply = answer(frames, load(f"tests.shell.jobs:{handler}"), max_body_bytes)
-    return wire.decode_worker_reply(reply, max_body_bytes, is_trusted=False)
+    return decode_worker_reply(reply, max_body_bytes, is_trusted=False)
 
 
 def test_none_and_empty_texts_are_empty_and_other_falsy_values_are_answers() -> None:
@@ -50,7 +51,7 @@ def test_an_error_is_answered_with_type_and_message_and_its_traceback_stays_in_t
     with serving("tests.shell.jobs:fail") as (worker, req):
         send(req, "x")
         frames = req.recv_multipart()
-        assert wire.decode_worker_reply(frames, 1000, False) == error(500, "ValueError: no good")
+        assert decode_worker_reply(frames, 1000, False) == error(500, "ValueError: no good")
         assert b"Traceback" not in b"".join(frames)
         assert "request 'r1' failed (try 2): Traceback" in worker.log()
         assert 'raise ValueError("no good")' in worker.log()
@@ -112,7 +113,7 @@ def test_a_result_above_max_body_is_an_error_that_says_the_limit() -> None:
 )
 def test_what_cannot_be_read_is_answered_400(frames: list[bytes]) -> None:
     reply = answer(frames, load("workers.demo:echo"), MAX_BODY_BYTES)
-    assert wire.decode_worker_reply(reply, MAX_BODY_BYTES, is_trusted=False).status == 400
+    assert decode_worker_reply(reply, MAX_BODY_BYTES, is_trusted=False).status == 400
 
 
 def test_after_a_message_that_cannot_be_read_the_worker_goes_on() -> None:
@@ -131,8 +132,8 @@ def test_a_lone_payload_needs_no_header() -> None:
 
 def test_a_ping_is_answered_without_the_handler() -> None:
     with serving("tests.shell.jobs:fail") as (_, req):
-        req.send_multipart(wire.PING)
-        assert req.recv_multipart() == wire.PONG
+        req.send_multipart(tasks.PING)
+        assert req.recv_multipart() == tasks.PONG
 
 
 def test_work_that_expired_is_refused_before_user_code_runs() -> None:

@@ -11,7 +11,6 @@ import msgpack
 import pytest
 import zmq
 
-from balancer import wire
 from balancer.core.events import (
     Answer,
     ClientGone,
@@ -34,6 +33,7 @@ from balancer.core.events import (
 )
 from balancer.core.limits import Limits
 from balancer.transport import EXIT_GRACE_S, Transport
+from balancer.wire import tasks
 from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
 
 WORKER = WorkerId("w-1", 1)
@@ -126,7 +126,7 @@ def test_a_request_goes_to_its_worker_and_the_answer_to_its_client(
 def test_only_a_worker_that_shares_our_clock_is_told_the_instant(loop: Loop, worker: Peer) -> None:
     loop.connect(worker.address, is_ours=True)
     loop.forward(loop.request("x"))
-    assert wire.decode_task(worker.receive()).expires_at == 1_000.25
+    assert tasks.decode_task(worker.receive()).expires_at == 1_000.25
 
 
 def test_a_refusal_goes_to_its_client(loop: Loop) -> None:
@@ -355,7 +355,7 @@ def test_a_probe_that_is_not_answered_keeps_the_endpoint_out(loop: Loop, worker:
     loop.transport.add_endpoint("static-1", worker.address, probe=True)
     assert loop.next() == WorkerConnected(WorkerId("static-1", 1))
     assert loop.stays_quiet(0.1)
-    assert worker.receive() == wire.PING
+    assert worker.receive() == tasks.PING
     worker.reply(b"pong")
     assert loop.next() == WorkerReady(WorkerId("static-1", 1))
 

@@ -8,7 +8,6 @@ from typing import Any
 import msgpack
 import pytest
 
-from balancer import wire
 from balancer.core.events import (
     STATUS,
     FailedTry,
@@ -19,7 +18,12 @@ from balancer.core.events import (
     Why,
     WorkerReply,
 )
-from balancer.wire import Header, Incoming, Reply, Task, Try, Unreadable, WireError
+from balancer.wire import replies, requests, tasks, values
+from balancer.wire.replies import Reply, Try
+from balancer.wire.requests import Header, Incoming, Unreadable
+from balancer.wire.tasks import Task
+from balancer.wire.values import WireError
+from balancer.wire.worker_replies import decode_worker_reply
 
 ROUTING_ID = b"\x00\x01\x02\x03\x04"
 PAYLOAD = msgpack.packb("hello")
@@ -38,7 +42,7 @@ def nested(depth: int) -> bytes:
 
 
 def read(*body: bytes, envelope: Sequence[bytes] = ()) -> Incoming | Unreadable:
-    return wire.decode_request([ROUTING_ID, *envelope, b"", *body])
+    return requests.decode_request([ROUTING_ID, *envelope, b"", *body])
 
 
 def accepted(*body: bytes, envelope: Sequence[bytes] = ()) -> Incoming:
@@ -66,7 +70,7 @@ def test_two_body_frames_are_header_and_payload() -> None:
 
 
 def test_everything_that_a_client_can_say_arrives() -> None:
-    frames = wire.encode_request(
+    frames = requests.encode_request(
         {"x": 1},
         timeout_ms=2000,
         try_timeout_ms=250.5,
@@ -84,13 +88,13 @@ def test_everything_that_a_client_can_say_arrives() -> None:
 
 
 def test_what_a_client_leaves_out_is_left_out() -> None:
-    assert wire.encode_request(1, timeout_ms=None, once=None) == [pack({"v": 1}), b"\x01"]
-    assert accepted(*wire.encode_request(1)).header == Header()
+    assert requests.encode_request(1, timeout_ms=None, once=None) == [pack({"v": 1}), b"\x01"]
+    assert accepted(*requests.encode_request(1)).header == Header()
     assert accepted(pack({}), PAYLOAD).header == Header()
 
 
 def test_a_header_can_be_packed_without_its_payload() -> None:
-    assert wire.encode_header(timeout_ms=5, id=None) == pack({"v": 1, "timeout_ms": 5})
+    assert requests.encode_header(timeout_ms=5, id=None) == pack({"v": 1, "timeout_ms": 5})
 
 
 def test_nil_is_the_same_as_saying_nothing() -> None:
@@ -103,33 +107,33 @@ def test_unknown_keys_are_ignored(header: dict[Any, Any]) -> None:
     assert accepted(pack({**header, "priority": 2}), PAYLOAD).header == Header(priority=2)
 
 
-@pytest.mark.parametrize("count", [0, 1, wire.ENVELOPE_FRAMES_MAX])
+@pytest.mark.parametrize("count", [0, 1, requests.ENVELOPE_FRAMES_MAX])
 def test_the_envelope_is_kept_as_it_came(count: int) -> None:
     envelope = [bytes((65 + number,)) for number in range(count)]
     assert accepted(PAYLOAD, envelope=envelope).envelope == [ROUTING_ID, *envelope, b""]
 
 
 def test_one_more_envelope_frame_is_too_many() -> None:
-    envelope = [b"e"] * (wire.ENVELOPE_FRAMES_MAX + 1)
+    envelope = [b"e"] * (requests.ENVELOPE_FRAMES_MAX + 1)
     assert refused(PAYLOAD, envelope=envelope).error == "too many frames"
 
 
 @pytest.mark.parametrize(("extra", "is_read"), [(0, True), (1, False)])
 def test_an_envelope_is_not_for_cargo(extra: int, is_read: bool) -> None:
-    envelope = [b"e" * (wire.ENVELOPE_FRAME_BYTES_MAX + extra)]
+    envelope = [b"e" * (requests.ENVELOPE_FRAME_BYTES_MAX + extra)]
     found = read(PAYLOAD, envelope=envelope)
     assert isinstance(found, Incoming) is is_read
     assert found.envelope == [ROUTING_ID, *envelope, b""]
 
 
 def test_no_empty_frame_is_answered_without_an_envelope() -> None:
-    found = wire.decode_request([ROUTING_ID, PAYLOAD])
+    found = requests.decode_request([ROUTING_ID, PAYLOAD])
     assert found == Unreadable([ROUTING_ID], "no empty frame between envelope and body")
 
 
 def test_a_routing_id_alone_is_no_request() -> None:
     for frames in ([ROUTING_ID], [], [b""]):
-        assert isinstance(wire.decode_request(frames), Unreadable)
+        assert isinstance(requests.decode_request(frames), Unreadable)
 
 
 @pytest.mark.parametrize(
@@ -201,9 +205,9 @@ def test_a_header_that_is_no_map_is_refused(value: Any) -> None:
 
 
 def test_a_header_at_its_size_limit_is_read_and_one_byte_more_is_not() -> None:
-    room = wire.HEADER_BYTES_MAX - len(pack({"x": "a" * 300})) + 300
+    room = values.HEADER_BYTES_MAX - len(pack({"x": "a" * 300})) + 300
     at_limit = pack({"x": "a" * room})
-    assert len(at_limit) == wire.HEADER_BYTES_MAX
+    assert len(at_limit) == values.HEADER_BYTES_MAX
     assert accepted(at_limit, PAYLOAD).header == Header()
     beyond = pack({"x": "a" * (room + 1)})
     assert refused(beyond, PAYLOAD).error == "header: 4097 bytes, the limit is 4096"
@@ -280,9 +284,9 @@ VALUES: list[Any] = [None, 0, "world", b"\xff", [1, [2, {"a": b"b"}]], {}, 2**64
 @pytest.mark.parametrize("tried", [(), TRIED])
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
 def test_the_workers_bytes_are_spliced_into_a_valid_map(
-    value: Any, tried: tuple[FailedTry, ...], id: wire.Echo
+    value: Any, tried: tuple[FailedTry, ...], id: requests.Echo
 ) -> None:
-    frame = wire.encode_answer(
+    frame = replies.encode_answer(
         WorkerReply(Outcome.ANSWER, value=pack(value)), "server2-1", 3, tried, id
     )
     expected: dict[str, Any] = {
@@ -300,22 +304,22 @@ def test_the_workers_bytes_are_spliced_into_a_valid_map(
         expected["id"] = id
     assert msgpack.unpackb(frame) == expected
     tries = (Try("server1-1", "died", 312.0), Try("server1-2", "empty", 0.4)) if tried else ()
-    assert wire.decode_reply(frame) == Reply(
+    assert replies.decode_reply(frame) == Reply(
         200, value, worker="server2-1", attempts=3, tried=tries, id=id
     )
 
 
 def test_the_workers_bytes_are_not_packed_again() -> None:
     roundabout = b"\xcd\x00\x07"  # a 7 as nobody packs it
-    frame = wire.encode_answer(WorkerReply(Outcome.ANSWER, value=roundabout), "a", 1, (), None)
+    frame = replies.encode_answer(WorkerReply(Outcome.ANSWER, value=roundabout), "a", 1, (), None)
     assert roundabout in frame
-    assert wire.decode_reply(frame).body == 7
+    assert replies.decode_reply(frame).body == 7
 
 
 @pytest.mark.parametrize(("status", "reason"), [(500, "handler_error"), (400, "malformed")])
 def test_an_error_of_the_handler_has_no_body(status: int, reason: str) -> None:
     reply = WorkerReply(Outcome.ANSWER, status, b"\xc0", "ValueError: no")
-    frame = wire.encode_answer(reply, "a", 2, TRIED[:1], "one")
+    frame = replies.encode_answer(reply, "a", 2, TRIED[:1], "one")
     assert msgpack.unpackb(frame) == {
         "status": status,
         "error": "ValueError: no",
@@ -346,7 +350,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_refusal_has_its_status_its_reason_and_its_text(reason: Reason) -> None:
-    frame = wire.encode_refusal(Refuse(RequestId(1), reason), None)
+    frame = replies.encode_refusal(Refuse(RequestId(1), reason), None)
     assert msgpack.unpackb(frame) == {
         "status": STATUS[reason],
         "error": TEXTS[reason],
@@ -358,7 +362,7 @@ def test_every_refusal_has_its_status_its_reason_and_its_text(reason: Reason) ->
 
 def test_a_refusal_says_who_was_tried_and_whether_it_may_have_run() -> None:
     refuse = Refuse(RequestId(1), Reason.EXHAUSTED, 2, TRIED, True, retry_after_s=0.0123)
-    frame = wire.encode_refusal(refuse, b"\x07")
+    frame = replies.encode_refusal(refuse, b"\x07")
     assert msgpack.unpackb(frame) == {
         "status": 503,
         "error": TEXTS[Reason.EXHAUSTED],
@@ -372,18 +376,18 @@ def test_a_refusal_says_who_was_tried_and_whether_it_may_have_run() -> None:
         "retry_after_ms": 13,
         "id": b"\x07",
     }
-    reply = wire.decode_reply(frame)
+    reply = replies.decode_reply(frame)
     assert (reply.may_have_run, reply.retry_after_ms, reply.id) == (True, 13, b"\x07")
 
 
 def test_a_refusal_of_the_unreadable_says_what_is_wrong_with_it() -> None:
     refuse = Refuse(RequestId(1), Reason.MALFORMED, detail="header: not a map")
-    error = msgpack.unpackb(wire.encode_refusal(refuse, None))["error"]
+    error = msgpack.unpackb(replies.encode_refusal(refuse, None))["error"]
     assert error == "Error 400: Bad Request. The message cannot be read. (header: not a map)"
 
 
 def test_a_reply_may_say_more_than_we_know() -> None:
-    assert wire.decode_reply(pack({"status": 200, "body": 1, "new": 2})) == Reply(200, 1)
+    assert replies.decode_reply(pack({"status": 200, "body": 1, "new": 2})) == Reply(200, 1)
 
 
 @pytest.mark.parametrize(
@@ -415,30 +419,30 @@ def test_a_reply_may_say_more_than_we_know() -> None:
 )
 def test_a_frame_that_is_no_reply_is_a_wire_error(frame: bytes) -> None:
     with pytest.raises(WireError):
-        wire.decode_reply(frame)
+        replies.decode_reply(frame)
 
 
 # --- the task ----------------------------------------------------------------------------------
 
 
 def test_a_task_arrives_as_it_was_sent() -> None:
-    frames = wire.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD)
-    assert wire.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)
+    frames = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD)
+    assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)
 
 
 def test_a_task_for_a_worker_elsewhere_has_no_instant() -> None:
-    frames = wire.encode_task("r-7", 1, 0.0004, None, PAYLOAD)
+    frames = tasks.encode_task("r-7", 1, 0.0004, None, PAYLOAD)
     assert msgpack.unpackb(frames[0]) == {"id": "r-7", "attempt": 1, "remaining_ms": 0}
-    assert wire.decode_task(frames) == Task(PAYLOAD, "r-7", 1, 0.0)
+    assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 1, 0.0)
 
 
 def test_a_lone_frame_is_a_payload() -> None:
-    assert wire.decode_task([PAYLOAD]) == Task(PAYLOAD)
+    assert tasks.decode_task([PAYLOAD]) == Task(PAYLOAD)
 
 
 def test_a_ping_is_a_ping_and_its_reply_is_not_empty() -> None:
-    assert wire.decode_task(wire.PING) == Task(b"", is_ping=True)
-    assert wire.decode_worker_reply(wire.PONG, 100, is_trusted=False).outcome is Outcome.ANSWER
+    assert tasks.decode_task(tasks.PING) == Task(b"", is_ping=True)
+    assert decode_worker_reply(tasks.PONG, 100, is_trusted=False).outcome is Outcome.ANSWER
 
 
 @pytest.mark.parametrize(
@@ -453,18 +457,18 @@ def test_a_ping_is_a_ping_and_its_reply_is_not_empty() -> None:
         [pack({"attempt": "1"}), PAYLOAD],
         [pack({"remaining_ms": -1}), PAYLOAD],
         [pack({"expires_at": 5}), PAYLOAD],
-        [pack({"x": "a" * wire.HEADER_BYTES_MAX}), PAYLOAD],
+        [pack({"x": "a" * values.HEADER_BYTES_MAX}), PAYLOAD],
     ],
 )
 def test_a_task_that_makes_no_sense_is_a_wire_error(frames: list[bytes]) -> None:
     with pytest.raises(WireError):
-        wire.decode_task(frames)
+        tasks.decode_task(frames)
 
 
 def test_a_payload_is_any_value_and_may_have_any_key() -> None:
-    values: list[Any] = [{1: 2, None: 3, b"x": 4}, [], 0, None, "x"]
-    for value in values:
-        assert wire.decode_payload(pack(value)) == value
+    carried: list[Any] = [{1: 2, None: 3, b"x": 4}, [], 0, None, "x"]
+    for value in carried:
+        assert values.decode_payload(pack(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -480,7 +484,7 @@ def test_a_payload_is_any_value_and_may_have_any_key() -> None:
 )
 def test_a_payload_that_cannot_be_read_says_why(payload: bytes, error: str) -> None:
     with pytest.raises(WireError) as caught:
-        wire.decode_payload(payload)
+        values.decode_payload(payload)
     assert str(caught.value) == error
 
 
@@ -488,7 +492,7 @@ def test_a_payload_that_cannot_be_read_says_why(payload: bytes, error: str) -> N
 
 
 def classified(*frames: bytes, is_trusted: bool = False) -> WorkerReply:
-    return wire.decode_worker_reply(frames, LIMIT_BYTES, is_trusted)
+    return decode_worker_reply(frames, LIMIT_BYTES, is_trusted)
 
 
 GARBLED = WorkerReply(Outcome.GARBLED)
@@ -496,17 +500,17 @@ GARBLED = WorkerReply(Outcome.GARBLED)
 
 @pytest.mark.parametrize("is_trusted", [False, True])
 def test_what_a_worker_says_is_what_the_core_hears(is_trusted: bool) -> None:
-    value = wire.encode_value({"a": [1, 2.5]})
+    value = tasks.encode_value({"a": [1, 2.5]})
     assert classified(*value, is_trusted=is_trusted) == WorkerReply(
         Outcome.ANSWER, value=pack({"a": [1, 2.5]})
     )
-    assert classified(*wire.EMPTY_REPLY, is_trusted=is_trusted) == WorkerReply(Outcome.EMPTY)
+    assert classified(*tasks.EMPTY_REPLY, is_trusted=is_trusted) == WorkerReply(Outcome.EMPTY)
     for status in (400, 500):
-        error = wire.encode_error(status, "ValueError: no")
+        error = tasks.encode_error(status, "ValueError: no")
         assert classified(*error, is_trusted=is_trusted) == WorkerReply(
             Outcome.ANSWER, status, error="ValueError: no"
         )
-    late = wire.encode_error(504, "too late")
+    late = tasks.encode_error(504, "too late")
     assert classified(*late, is_trusted=is_trusted) == WorkerReply(Outcome.EXPIRED)
 
 
@@ -541,16 +545,16 @@ def test_a_value_at_the_size_limit_passes_and_one_byte_more_does_not() -> None:
 def test_what_is_not_exactly_one_value_is_garbled_unless_it_comes_from_our_own(
     value: bytes,
 ) -> None:
-    assert wire.decode_worker_reply([value], 10_000, is_trusted=False) == GARBLED
-    trusted = wire.decode_worker_reply([value], 10_000, is_trusted=True)
+    assert decode_worker_reply([value], 10_000, is_trusted=False) == GARBLED
+    trusted = decode_worker_reply([value], 10_000, is_trusted=True)
     assert trusted == WorkerReply(Outcome.ANSWER, value=value)
 
 
 def test_the_deepest_value_that_passes_can_still_be_read_inside_the_reply() -> None:
     for depth in range(1015, 1030):
-        reply = wire.decode_worker_reply([nested(depth)], 10_000, is_trusted=False)
+        reply = decode_worker_reply([nested(depth)], 10_000, is_trusted=False)
         if reply.outcome is Outcome.ANSWER:
-            wire.decode_reply(wire.encode_answer(reply, "a", 1, (), None))
+            replies.decode_reply(replies.encode_answer(reply, "a", 1, (), None))
         else:
             assert reply == GARBLED
 
@@ -568,7 +572,7 @@ def test_the_deepest_value_that_passes_can_still_be_read_inside_the_reply() -> N
         [b"\xc1", b"\x01"],
         [b"", b"\x01"],
         [b"", b""],
-        [pack({"status": 500, "error": "x" * wire.HEADER_BYTES_MAX}), b"\x01"],
+        [pack({"status": 500, "error": "x" * values.HEADER_BYTES_MAX}), b"\x01"],
         [pack({"status": 500}), b"\x01", b"\x01"],
         [b"\x01", b"\x01", b"\x01"],
     ],
@@ -586,11 +590,11 @@ def test_an_error_answer_needs_no_text_and_its_value_is_ignored() -> None:
 # --- noise -------------------------------------------------------------------------------------
 
 SEEDS = [
-    *wire.encode_request({"x": [1, 2]}, timeout_ms=5, id=b"1", once=True, route="r"),
-    *wire.encode_error(500, "ValueError: no"),
-    *wire.encode_task("r-1", 1, 1.0, 1001.0, PAYLOAD),
-    wire.encode_answer(WorkerReply(Outcome.ANSWER, value=b"\x01"), "a", 3, TRIED, "one"),
-    wire.encode_refusal(Refuse(RequestId(1), Reason.EXHAUSTED, 2, TRIED, True, 0.5), b"1"),
+    *requests.encode_request({"x": [1, 2]}, timeout_ms=5, id=b"1", once=True, route="r"),
+    *tasks.encode_error(500, "ValueError: no"),
+    *tasks.encode_task("r-1", 1, 1.0, 1001.0, PAYLOAD),
+    replies.encode_answer(WorkerReply(Outcome.ANSWER, value=b"\x01"), "a", 3, TRIED, "one"),
+    replies.encode_refusal(Refuse(RequestId(1), Reason.EXHAUSTED, 2, TRIED, True, 0.5), b"1"),
     struct.pack(">BI", 0xDD, 2**32 - 1),
     b"",
 ]
@@ -613,17 +617,17 @@ def test_noise_never_raises_anything_but_a_wire_error() -> None:
     outcomes: set[str] = set()
     for _ in range(20_000):
         frames = [noise(chance) for _ in range(chance.randrange(1, 5))]
-        outcomes.add(type(wire.decode_request([ROUTING_ID, *frames])).__name__)
-        outcomes.add(type(wire.decode_request([ROUTING_ID, b"", *frames])).__name__)
-        outcomes.add(wire.decode_worker_reply(frames, 60, chance.random() < 0.5).outcome)
-        for decode in (wire.decode_reply, wire.decode_payload):
+        outcomes.add(type(requests.decode_request([ROUTING_ID, *frames])).__name__)
+        outcomes.add(type(requests.decode_request([ROUTING_ID, b"", *frames])).__name__)
+        outcomes.add(decode_worker_reply(frames, 60, chance.random() < 0.5).outcome)
+        for decode in (replies.decode_reply, values.decode_payload):
             try:
                 decode(frames[0])
                 outcomes.add(decode.__name__)
             except WireError:
                 outcomes.add("unreadable frame")
         try:
-            wire.decode_task(frames)
+            tasks.decode_task(frames)
             outcomes.add("task")
         except WireError:
             outcomes.add("unreadable task")

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 import zmq
 
-from balancer import wire
+from balancer.wire import tasks, values
 from tests.shell.worker_process import (
     PATIENCE_S,
     Worker,
@@ -129,7 +129,7 @@ def test_an_error_is_answered_even_where_nobody_can_write_it_down() -> None:
 
 def test_a_child_that_the_handler_forks_does_not_serve() -> None:
     with serving("tests.shell.jobs:fork_and_return") as (worker, req):
-        child = wire.decode_payload(ask(req, "fork").value)
+        child = values.decode_payload(ask(req, "fork").value)
         assert child != worker.process.pid
         wait_until_gone(child)
         assert is_running(worker.process.pid)
@@ -203,7 +203,7 @@ def test_an_ipc_socket_is_its_users_alone(tmp_path: Path) -> None:
 
 def test_a_worn_worker_says_so_once_and_goes_on_serving() -> None:
     with serving("workers.demo:echo", "--max-requests", "3") as (worker, req):
-        req.send_multipart(wire.PING)
+        req.send_multipart(tasks.PING)
         assert req.recv_multipart()[-1], "a ping is no request"
         assert [ask(req, "x").status for _ in range(6)] == [200] * 6
         assert worker.event() == {"event": "worn", "why": "served 3 requests"}

@@ -16,8 +16,9 @@ from typing import IO, Any
 import msgpack
 import zmq
 
-from balancer import wire
 from balancer.core.events import WorkerReply
+from balancer.wire import tasks
+from balancer.wire.worker_replies import decode_worker_reply
 
 PATIENCE_S = 10.0
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -92,12 +93,12 @@ def serving(handler: str, *options: str) -> Iterator[tuple[Worker, zmq.SyncSocke
 
 def send(req: zmq.SyncSocket, request: Any, expires_in_s: float | None = None) -> None:
     expires_at = None if expires_in_s is None else time.monotonic() + expires_in_s
-    req.send_multipart(wire.encode_task("r1", 2, 5.0, expires_at, msgpack.packb(request)))
+    req.send_multipart(tasks.encode_task("r1", 2, 5.0, expires_at, msgpack.packb(request)))
 
 
 def receive(req: zmq.SyncSocket) -> WorkerReply:
     """The worker's reply, read as the balancer reads that of a stranger."""
-    return wire.decode_worker_reply(req.recv_multipart(), 64 * 1024 * 1024, is_trusted=False)
+    return decode_worker_reply(req.recv_multipart(), 64 * 1024 * 1024, is_trusted=False)
 
 
 def ask(req: zmq.SyncSocket, request: Any) -> WorkerReply:

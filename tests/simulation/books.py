@@ -8,6 +8,7 @@ from balancer.core.events import FailedTry, RequestArrived, RequestId, Why, Work
 
 TINY_S = 1e-6
 """What two ways to add up the same durations may differ by."""
+NEVER = float("inf")
 
 
 class Violation(AssertionError):
@@ -25,6 +26,8 @@ class State(Enum):
     IDLE = "idle"
     BUSY = "busy"
     OVERDUE = "overdue"
+    EJECTED = "ejected"
+    DRAINING = "draining"
 
 
 class Prospect(Enum):
@@ -32,9 +35,14 @@ class Prospect(Enum):
 
     IDLE = "somebody untried is idle"
     BUSY = "somebody untried is busy"
+    EJECTED = "somebody untried is ejected, and nobody else would do"
     ALIVE = "somebody untried is overdue or about to be ready"
     DOWN = "somebody untried may come back"
     NOBODY = "nobody is left to ask"
+
+
+AT_ONCE = {Prospect.IDLE, Prospect.EJECTED}
+"""What leaves no reason to wait."""
 
 
 @dataclass(slots=True)
@@ -47,6 +55,12 @@ class Attempt:
     started_at: float
     times_out_at: float
     kill_at: float
+    is_full: bool
+    """It has all the time that a try can have: its timeout is the worker's fault."""
+    is_last_resort: bool = False
+    """The worker was ejected: this try says nothing about who should wait for it."""
+    is_over: bool = False
+    """Its time has passed, and the balancer has seen it."""
 
 
 @dataclass(slots=True)
@@ -55,10 +69,16 @@ class Worker:
 
     id: WorkerId
     pool: str
-    since: float
+    is_ours: bool
+    """Whether it can be killed."""
+    ready_until: float
+    """When the wait for its first sign of life is over."""
     state: State = State.CONNECTING
     attempt: Attempt | None = None
     idle_order: int = 0
+    bad_tries: int = 0
+    ejections: int = 0
+    ejected_until: float = NEVER
 
 
 @dataclass(slots=True)
@@ -76,12 +96,16 @@ class Case:
     excluded_slots: frozenset[str] = frozenset()
     excluded_pools: frozenset[str] = frozenset()
     strikes: int = 0
+    is_poison: bool = False
+    """Its strikes were too many when it got the last one."""
     may_have_run: bool = False
     is_final: bool = False
     gives_way_until: float | None = None
     """It may be the cause of its failures: until then others may go first, idle workers or not."""
-    stranded_since: float | None = None
-    """Since when nobody untried has been alive."""
+    grace_ends_at: float | None = None
+    """While nobody untried is alive: until when it waits for somebody to come back."""
+    patience_ends_at: float | None = None
+    """While it was never tried: until when it waits in the queue, if there is such a limit."""
 
     @property
     def is_suspect(self) -> bool:

@@ -1,19 +1,22 @@
 """The promises, checked after every event by books that are kept without the core's help."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from balancer.core import events as ev
 from balancer.core.events import Action, Event, RequestId
 from balancer.core.limits import Limits
 from tests.simulation import rest_checks
-from tests.simulation.books import Violation
+from tests.simulation.books import State, Violation
 from tests.simulation.end_checks import check_answer, check_forget, check_refuse
 from tests.simulation.ledger import Ledger, costs_budget
 from tests.simulation.try_checks import (
+    check_ejected,
     check_forward,
     check_kill,
+    check_released,
     check_reply_dropped,
     check_try_failed,
 )
@@ -22,11 +25,29 @@ _CHECKS: dict[type, Callable[[Ledger, float, Any], None]] = {
     ev.Forward: check_forward,
     ev.TryFailed: check_try_failed,
     ev.Kill: check_kill,
+    ev.Released: check_released,
+    ev.Ejected: check_ejected,
     ev.ReplyDropped: check_reply_dropped,
     ev.Answer: check_answer,
     ev.Refuse: check_refuse,
     ev.Forget: check_forget,
 }
+
+_PROBE_ANSWERED_IN_S = 400.0
+"""Where the faults are lasting, one good worker may have to work off what had piled up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What there is when nothing happens any more."""
+
+    next_deadline: float | None
+    once: Iterable[RequestId]
+    """All requests marked so."""
+    probes: Mapping[RequestId, float]
+    """The requests that somebody healthy could serve, and when they were sent."""
+    is_full: bool
+    """Every slot should have its worker, idle."""
 
 
 class Checkers:
@@ -39,6 +60,7 @@ class Checkers:
         self._executions = executions
         """The truth: how often a handler began with each request."""
         self.outcomes: Counter[str] = Counter()
+        self._answered_at: dict[RequestId, float] = {}
 
     def observe(
         self,
@@ -52,12 +74,12 @@ class Checkers:
     ) -> None:
         """Violation if a promise is broken by this step."""
         ledger = self._ledger
-        slots_before = ledger.slot_count()
+        slots_before = ledger.roster.slot_count()
         ledger.note_event(now, event)
         for action in actions:
             _CHECKS[type(action)](ledger, now, action)
             ledger.note_action(now, action)
-            self._count(action)
+            self._count(now, action)
         if event is None:
             ledger.note_time(now)
         rest_checks.check_placing(ledger, now, slots_before)
@@ -77,13 +99,14 @@ class Checkers:
         case = self._ledger.cases.get(action.request)
         return case is not None and costs_budget(case)
 
-    def _count(self, action: Action) -> None:
+    def _count(self, now: float, action: Action) -> None:
         if isinstance(action, ev.Refuse):
             self.outcomes[action.reason] += 1
             if not action.may_have_run and self._executions[action.request]:
                 raise Violation("P5 honest", f"{action}, and it has been executed")
         elif isinstance(action, ev.Answer | ev.Forget):
             self.outcomes[type(action).__name__.lower()] += 1
+            self._answered_at[action.request] = now
 
     def _check_counts(self, open_requests: int, is_drained: bool) -> None:
         ledger = self._ledger
@@ -92,12 +115,26 @@ class Checkers:
         if is_drained != (ledger.is_draining and not ledger.cases):
             raise Violation("drain", f"drained is {is_drained} with {len(ledger.cases)} open")
 
-    def check_at_rest(self, next_deadline: float | None, once: Iterable[RequestId]) -> None:
-        """The faults are over and nothing happens any more: nothing may be left."""
-        if self._ledger.cases:
-            raise Violation("P1 one answer", f"{list(self._ledger.cases.values())} at the end")
-        if next_deadline is not None:
-            raise Violation("P8 bounded", f"there is a date at {next_deadline}, and nobody's")
-        for request in once:
+    def check_at_rest(self, rest: Rest) -> None:
+        """No new faults begin and nothing happens any more: nothing may be left."""
+        ledger = self._ledger
+        if ledger.cases:
+            raise Violation("P1 one answer", f"{list(ledger.cases.values())} at the end")
+        if rest.next_deadline is not None:
+            raise Violation("P8 bounded", f"there is a date at {rest.next_deadline}, and nobody's")
+        for request in rest.once:
             if self._executions[request] > 1:
                 raise Violation("P6 once", f"{request}: {self._executions[request]} executions")
+        for request, sent_at in rest.probes.items():
+            took_s = self._answered_at.get(request, float("inf")) - sent_at
+            if took_s > _PROBE_ANSWERED_IN_S:
+                raise Violation("liveness", f"{request}, which can be served, took {took_s} s")
+        if rest.is_full:
+            self._check_full()
+
+    def _check_full(self) -> None:
+        roster = self._ledger.roster
+        idle = {slot for slot, worker in roster.workers.items() if worker.state is State.IDLE}
+        missing = {slot for slots in roster.slots.values() for slot in slots} - idle
+        if missing:
+            raise Violation("P9 self-healing", f"{missing} did not come back")

@@ -2,7 +2,7 @@
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome, Reason
-from tests.simulation.books import TINY_S, Case, Prospect, State, Violation
+from tests.simulation.books import AT_ONCE, TINY_S, Case, Prospect, State, Violation
 from tests.simulation.ledger import Ledger, costs_budget
 from tests.simulation.processes import value_of
 
@@ -36,7 +36,7 @@ def check_refuse(ledger: Ledger, now: float, action: ev.Refuse) -> None:
     if case.holder is not None:
         raise Violation("P5 list of tries", f"{action} leaves out {case.holder}")
     _check_tries(case, action)
-    if action.may_have_run != case.may_have_run:
+    if action.may_have_run != (case.may_have_run or action.reason is Reason.DUPLICATE):
         raise Violation("P5 honest", f"{action}, but may_have_run is {case.may_have_run}")
     if action.retry_after_s is not None and not 0 <= action.retry_after_s < 1_000_000:
         raise Violation("P5 honest", f"{action}: retry_after_s makes no sense")
@@ -54,23 +54,23 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
         case Reason.CLIENT_LIMIT:
             return is_new and ledger.of_client[arrived.client] > limits.client_limit
         case Reason.DUPLICATE:
-            return False
+            return is_new and ledger.is_known_name
         case Reason.QUEUE_FULL:
             return _is_queue_full(ledger, case)
         case Reason.DRAINING:
             is_over = ledger.event is None and now >= ledger.drain_ends_at
             return ledger.is_draining and (is_new or is_over)
         case Reason.DEADLINE:
-            is_startable = any(w.state is State.IDLE for w in ledger.workers.values())
+            free = (State.IDLE, State.EJECTED)
+            is_startable = any(w.state in free for w in ledger.roster.workers.values())
             early_s = limits.try_start_min_s if is_startable else 0.0
             return now > case.deadline - early_s - TINY_S
         case Reason.QUEUE_TIMEOUT:
-            waited_s = now - case.arrived_at
-            limit_s = limits.queue_timeout_s
-            return not case.attempts and limit_s is not None and waited_s >= limit_s - TINY_S
+            ends_at = case.patience_ends_at
+            return not case.attempts and ends_at is not None and now >= ends_at - TINY_S
         case Reason.POISONED:
             is_hopeless = ledger.prospect(case) is Prospect.NOBODY
-            return case.strikes >= limits.strikes and not is_hopeless
+            return case.is_poison and not is_hopeless
         case Reason.RETRY_BUDGET:
             return _is_budget_spent(ledger, now, case)
         case Reason.EXHAUSTED:
@@ -83,8 +83,8 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
 
 def _is_queue_full(ledger: Ledger, case: Case) -> bool:
     """For a newcomer at the limit, for a failed try at the limit and one more for each worker."""
-    limits, extra = ledger.limits, ledger.slot_count() if case.attempts else 0
-    if ledger.prospect(case) is Prospect.IDLE or case.arrived.request in ledger.queued:
+    limits, extra = ledger.limits, ledger.roster.slot_count() if case.attempts else 0
+    if ledger.prospect(case) in AT_ONCE or case.arrived.request in ledger.queued:
         return False
     joining = ledger.unplaced.values()
     waiting = len(ledger.queued) + len(joining) - 1
@@ -100,18 +100,21 @@ def _is_budget_spent(ledger: Ledger, now: float, case: Case) -> bool:
         return False
     limits, retries = ledger.limits, ledger.retries
     allowed = limits.retry_budget * retries.within_window(retries.first, now)
-    allowed += limits.retry_budget_per_worker * len(ledger.workers)
+    allowed += limits.retry_budget_per_worker * len(ledger.roster.workers)
     # The failed try of this very request is counted already, as if it were followed by another.
     spent = retries.within_window(retries.again, now)
     return spent + retries.within_window(retries.unused, now) > allowed
 
 
 def _is_nobody_left(ledger: Ledger, now: float, case: Case) -> bool:
-    prospect = ledger.prospect(case)
+    prospect, grace_s = ledger.prospect(case), ledger.limits.revive_grace_s
     if prospect is Prospect.NOBODY:
         return True
-    stranded_s = now - case.stranded_since if case.stranded_since is not None else 0.0
-    return prospect is Prospect.DOWN and stranded_s >= ledger.limits.revive_grace_s - TINY_S
+    if prospect is not Prospect.DOWN:
+        return False
+    # In the very step in which the last one went, there is no grace if it is 0.
+    ends_at = case.grace_ends_at if case.grace_ends_at is not None else now + grace_s
+    return now >= ends_at - TINY_S
 
 
 def check_forget(ledger: Ledger, now: float, action: ev.Forget) -> None:

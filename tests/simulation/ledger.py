@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from balancer.core import events as ev
-from balancer.core.events import ClientId, FailedTry, Reason, RequestId, Why, WorkerId
+from balancer.core.events import ClientId, FailedTry, Reason, RequestId, Why
 from balancer.core.limits import Limits
-from tests.simulation.books import Attempt, Case, Prospect, RetryBook, State, Worker
+from tests.simulation.books import TINY_S, Attempt, Case, Prospect, RetryBook
+from tests.simulation.roster import Exclusion, Roster
 
 
 class Ledger:
@@ -15,53 +16,44 @@ class Ledger:
 
     def __init__(self, limits: Limits, pools: Iterable[str]) -> None:
         self.limits = limits
-        self.slots: dict[str, dict[str, None]] = {pool: {} for pool in pools}
-        """The slots of each pool, the pools in the order of the sweep."""
-        self.workers: dict[str, Worker] = {}
-        """The living worker of each slot that has one."""
+        self.roster = roster = Roster(limits, pools)
         self.cases: dict[RequestId, Case] = {}
         self.queued: dict[RequestId, Case] = {}
         self.queued_bytes = 0
         self.unplaced: dict[RequestId, Case] = {}
         """New or fresh from a failed try: this step says where they go."""
-        self.seen: set[RequestId] = set()
         self.unreadable: RequestId | None = None
         self.of_client: Counter[ClientId] = Counter()
+        self.once_names: dict[bytes | str, None] = {}
+        """The requests marked ``once`` that were taken in, unless certainly not executed."""
+        self.is_known_name = False
+        """The request of this event is marked ``once`` and was taken in before."""
         self.retries = RetryBook(limits.retry_budget_window_s)
         self.event: ev.Event | None = None
         self.is_draining = False
         self.drain_ends_at = 0.0
-        self.released: Attempt | None = None
-        """The try that this event ended: its worker has replied or is lost."""
-        self._latest: dict[str, int] = {}
-        self._order = 0
-        self._prospects: dict[tuple[frozenset[str], frozenset[str]], Prospect] = {}
+        self._prospects: dict[Exclusion, Prospect] = {}
         self._notes: dict[type, Callable[[float, Any], None]] = {
             ev.RequestArrived: self._note_request,
             ev.RequestUnreadable: self._note_unreadable,
-            ev.SlotAdded: self._note_slot_added,
-            ev.SlotRemoved: self._note_slot_removed,
-            ev.WorkerConnected: self._note_connected,
-            ev.WorkerReady: self._note_ready,
-            ev.WorkerLost: self._note_lost,
-            ev.ReplyArrived: self._note_reply,
+            ev.SlotAdded: roster.note_slot_added,
+            ev.SlotRemoved: roster.note_slot_removed,
+            ev.SlotRetired: roster.note_slot_retired,
+            ev.Reconfigured: self._note_reconfigured,
+            ev.WorkerConnected: roster.note_connected,
+            ev.WorkerReady: roster.note_ready,
+            ev.WorkerLost: roster.note_lost,
+            ev.ReplyArrived: roster.note_reply,
             ev.DrainStarted: self._note_drain,
             ev.Forward: self._note_forward,
             ev.TryFailed: self._note_try_failed,
             ev.Answer: self._note_end,
             ev.Refuse: self._note_refuse,
             ev.Forget: self._note_end,
-            ev.Kill: self._note_kill,
+            ev.Kill: roster.note_kill,
+            ev.Released: roster.note_released,
+            ev.Ejected: roster.note_ejected,
         }
-
-    # --- what can be asked --------------------------------------------------------------------
-
-    def find(self, worker: WorkerId) -> Worker | None:
-        current = self.workers.get(worker.slot)
-        return current if current is not None and current.id == worker else None
-
-    def slot_count(self) -> int:
-        return sum(len(slots) for slots in self.slots.values())
 
     def prospect(self, case: Case) -> Prospect:
         if case.is_final:
@@ -69,25 +61,8 @@ class Ledger:
         key = case.excluded_slots, case.excluded_pools
         known = self._prospects.get(key)
         if known is None:
-            known = self._prospects[key] = self._look_for(*key)
+            known = self._prospects[key] = self.roster.prospect(key)
         return known
-
-    def _look_for(self, excluded_slots: frozenset[str], excluded_pools: frozenset[str]) -> Prospect:
-        best = Prospect.NOBODY
-        for pool, slots in self.slots.items():
-            if pool in excluded_pools:
-                continue
-            untried = [self.workers.get(slot) for slot in slots if slot not in excluded_slots]
-            states = {worker.state for worker in untried if worker is not None}
-            if State.IDLE in states:
-                return Prospect.IDLE
-            if State.BUSY in states:
-                return Prospect.BUSY  # the order of the pools is worth the wait
-            if states:
-                best = Prospect.ALIVE
-            elif untried and best is Prospect.NOBODY:
-                best = Prospect.DOWN
-        return best
 
     # --- what is told -------------------------------------------------------------------------
 
@@ -104,9 +79,7 @@ class Ledger:
 
     def note_time(self, now: float) -> None:
         """All dates up to now have passed and been acted upon."""
-        for worker in self.workers.values():
-            if worker.attempt is not None and worker.attempt.times_out_at <= now:
-                self._be_overdue(worker, worker.attempt, now)
+        self.roster.note_time(now)
         for case in self.queued.values():
             if case.gives_way_until is not None and case.gives_way_until <= now:
                 case.gives_way_until = None
@@ -118,12 +91,20 @@ class Ledger:
             self.queued[request] = case
             self.queued_bytes += case.arrived.size_bytes
         self.unplaced.clear()
-        self.released = self.unreadable = None
+        self.roster.released = self.unreadable = None
+        self.is_known_name = False
         for case in self.queued.values():
-            if self.prospect(case) is not Prospect.DOWN:
-                case.stranded_since = None
-            elif case.stranded_since is None:
-                case.stranded_since = now
+            self._note_wait(now, case)
+
+    def _note_wait(self, now: float, case: Case) -> None:
+        limits = self.limits
+        if self.prospect(case) is not Prospect.DOWN:
+            case.grace_ends_at = None
+        elif case.grace_ends_at is None:
+            case.grace_ends_at = now + limits.revive_grace_s
+        is_limited = limits.queue_timeout_s is not None and not case.attempts
+        if is_limited and case.patience_ends_at is None:
+            case.patience_ends_at = now + (limits.queue_timeout_s or 0.0)
 
     def _note_request(self, now: float, event: ev.RequestArrived) -> None:
         limits = self.limits
@@ -132,7 +113,9 @@ class Ledger:
         case = Case(event, now, deadline, event.try_timeout_s or limits.try_timeout_s)
         self.cases[event.request] = self.unplaced[event.request] = case
         self.of_client[event.client] += 1
-        self.seen.add(event.request)
+        self.is_known_name = event.once and event.id in self.once_names
+        if event.once and event.id is not None and not self.is_known_name:
+            self.once_names[event.id] = None
 
     def _note_unreadable(self, now: float, event: ev.RequestUnreadable) -> None:
         self.unreadable = event.request
@@ -141,70 +124,30 @@ class Ledger:
         self.is_draining = True
         self.drain_ends_at = now + event.timeout_s
 
-    # --- workers ------------------------------------------------------------------------------
-
-    def _note_slot_added(self, now: float, event: ev.SlotAdded) -> None:
-        self.slots[event.pool][event.slot] = None
-
-    def _note_slot_removed(self, now: float, event: ev.SlotRemoved) -> None:
-        for slots in self.slots.values():
-            slots.pop(event.slot, None)
-        if event.slot in self.workers:
-            self._drop(self.workers[event.slot])
-
-    def _note_connected(self, now: float, event: ev.WorkerConnected) -> None:
-        slot, incarnation = event.worker
-        pool = next((pool for pool, slots in self.slots.items() if slot in slots), None)
-        if pool is None or incarnation <= self._latest.get(slot, 0):
-            return
-        if slot in self.workers:  # a slot holds one process: the older one must be dead
-            self._drop(self.workers[slot])
-        self._latest[slot] = incarnation
-        self.workers[slot] = Worker(event.worker, pool, now)
-
-    def _note_ready(self, now: float, event: ev.WorkerReady) -> None:
-        worker = self.find(event.worker)
-        if worker is not None and worker.state is State.CONNECTING:
-            self._be_idle(worker)
-
-    def _note_lost(self, now: float, event: ev.WorkerLost) -> None:
-        worker = self.find(event.worker)
-        if worker is not None:
-            self._drop(worker)
-
-    def _note_reply(self, now: float, event: ev.ReplyArrived) -> None:
-        worker = self.find(event.worker)
-        if worker is None or worker.attempt is None:
-            return
-        self.released, worker.attempt = worker.attempt, None
-        self._be_idle(worker)
-
-    def _be_idle(self, worker: Worker) -> None:
-        self._order += 1
-        worker.state, worker.idle_order = State.IDLE, self._order
-
-    def _be_overdue(self, worker: Worker, attempt: Attempt, now: float) -> None:
-        """If the balancer sees it late, that is not counted to the worker."""
-        if worker.state is not State.OVERDUE:
-            worker.state = State.OVERDUE
-            attempt.kill_at += now - attempt.times_out_at
-
-    def _drop(self, worker: Worker) -> None:
-        self.released, worker.attempt = worker.attempt, None
-        del self.workers[worker.id.slot]
+    def _note_reconfigured(self, now: float, event: ev.Reconfigured) -> None:
+        self.limits = self.roster.limits = event.limits
+        self.roster.arrange(event.pools)
 
     # --- actions ------------------------------------------------------------------------------
 
     def _note_forward(self, now: float, action: ev.Forward) -> None:
-        case, worker = self.cases[action.request], self.workers[action.worker.slot]
+        case, worker = self.cases[action.request], self.roster.workers[action.worker.slot]
         times_out_at = min(case.deadline, now + case.try_timeout_s)
-        kill_at = max(times_out_at, now + self.limits.try_timeout_s) + self.limits.hang_kill_after_s
-        attempt = Attempt(action.request, worker.id, worker.pool, now, times_out_at, kill_at)
+        full_at = now + self.limits.try_timeout_s
+        attempt = Attempt(
+            action.request,
+            worker.id,
+            worker.pool,
+            now,
+            times_out_at,
+            kill_at=max(times_out_at, full_at) + self.limits.hang_kill_after_s,
+            is_full=times_out_at >= full_at - TINY_S,
+        )
         self._leave_queue(action.request)
         case.attempts.append(attempt)
-        case.holder = worker.attempt = attempt
-        case.stranded_since = case.gives_way_until = None
-        worker.state = State.BUSY
+        case.holder = attempt
+        case.grace_ends_at = case.patience_ends_at = case.gives_way_until = None
+        self.roster.note_forward(worker, attempt)
         if len(case.attempts) == 1:
             self.retries.first[int(now)] += 1
 
@@ -215,6 +158,7 @@ class Ledger:
         case.failed.append(FailedTry(slot, why, action.took_s))
         if why in (Why.TIMEOUT, Why.DIED):
             case.strikes += 1
+        case.is_poison = case.strikes >= self.limits.strikes
         self.retries.again[int(now)] += costs_budget(case)
         if case.is_suspect:
             patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
@@ -229,11 +173,10 @@ class Ledger:
             case.excluded_slots |= {slot}
         if why is Why.EMPTY and self.limits.on_empty_next_pool and attempt is not None:
             case.excluded_pools |= {attempt.pool}
-        worker = self.find(action.worker)
-        if worker is None or attempt is None or why is not Why.TIMEOUT:
-            return
-        if attempt.times_out_at <= now:
-            self._be_overdue(worker, attempt, now)
+        worker = self.roster.find(action.worker)
+        is_overdue = attempt is not None and why is Why.TIMEOUT and attempt.times_out_at <= now
+        if is_overdue and worker is not None and attempt is not None:
+            self.roster.be_overdue(worker, attempt, now)
 
     def _note_refuse(self, now: float, action: ev.Refuse) -> None:
         if action.request == self.unreadable:
@@ -251,17 +194,16 @@ class Ledger:
         case = self.cases.pop(action.request)
         self._leave_queue(action.request)
         self.of_client[case.arrived.client] -= 1
+        has_run = isinstance(action, ev.Answer) or case.may_have_run or case.holder is not None
+        name = case.arrived.id
+        if case.arrived.once and name is not None and not has_run and not self.is_known_name:
+            self.once_names.pop(name, None)
 
     def _leave_queue(self, request: RequestId) -> None:
         self.unplaced.pop(request, None)
         case = self.queued.pop(request, None)
         if case is not None:
             self.queued_bytes -= case.arrived.size_bytes
-
-    def _note_kill(self, now: float, action: ev.Kill) -> None:
-        worker = self.find(action.worker)
-        if worker is not None:
-            self._drop(worker)  # freed by a late reply, it would be killed with the next request
 
 
 def costs_budget(case: Case) -> bool:

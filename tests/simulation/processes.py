@@ -1,4 +1,4 @@
-"""The worker processes of a simulated world: one incarnation each, and what it does with a try."""
+"""The worker processes of a simulated world: what each does with a try, frozen and cut off too."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ _EXECUTES_NOTHING = {Behaviour.DIES_BEFORE, Behaviour.EMPTY, Behaviour.EXPIRED}
 
 
 class Process:
-    """One incarnation of a worker. ``on_death`` is told when it has died, whatever the cause."""
+    """One process behind one link after another. ``on_death`` is told when it has died."""
 
     def __init__(
         self,
@@ -21,30 +21,56 @@ class Process:
         worker: WorkerId,
         pool: str,
         habit: Behaviour | None,
+        is_static: bool,
         on_death: Callable[["Process"], None],
     ) -> None:
         self.worker = worker
+        """The incarnation as which the balancer knows it, or will."""
+        self.pool = pool
+        self.habit = habit
+        """What it does with every try; None for one that has good and bad moments."""
         self.is_alive = True
         self.is_ready = False
+        self.is_cut_off = False
+        """Its link is gone and not made anew: nobody hears it."""
         self._world = world
         self._scenario = scenario
-        self._rank = scenario.pools.index(pool)
-        self._habit = habit
-        """What it does with every try; None for one that has good and bad moments."""
+        self._lane = world.lane(worker.slot)
+        self._is_static = is_static
         self._on_death = on_death
         self._task: Forward | None = None
+        self._thaws_at = world.now
         self._is_leaving = False
+        self._when_free: Callable[[], None] | None = None
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._world.now < self._thaws_at
+
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None
+
+    def hears(self, worker: WorkerId) -> bool:
+        """Whether what is sent to this incarnation reaches the process."""
+        return self.is_alive and not self.is_cut_off and self.worker == worker
+
+    # --- what others do to it -----------------------------------------------------------------
 
     def deliver(self, task: Forward) -> None:
         """The bytes are here. A process that has died meanwhile never sees them."""
-        if not self.is_alive:
+        if not self.is_alive or self._waits_for_thaw(partial(self.deliver, task)):
+            return
+        if not self.hears(task.worker):
+            # The link has gone with the bytes; or they were read before, and run for nobody.
+            self._world.executions[task.request] += self._lane.chance(0.5)
             return
         if self._task is not None:
             raise Violation("P3 one at a time", f"{self.worker} got {task} on top of {self._task}")
         self._task = task
         if self._world.now > task.expires_at:
             self._note_fault(Behaviour.EXPIRED)
-            self._reply(Outcome.EXPIRED)
+            self._reply(task, Outcome.EXPIRED)
             return
         behaviour = self._behaviour(task.request)
         if behaviour is not Behaviour.QUICK:
@@ -52,6 +78,21 @@ class Process:
         if behaviour not in _EXECUTES_NOTHING:
             self._world.executions[task.request] += 1
         self._begin(task, behaviour)
+
+    def freeze(self, duration_s: float) -> None:
+        self._thaws_at = self._world.now + duration_s
+
+    def relink(self, worker: WorkerId) -> None:
+        """Its link is lost, with the reply to what it has in hand; the next will be this one."""
+        self.worker = worker
+        self.is_ready = False
+        self.is_cut_off = True
+
+    def answer_ping(self, when_free: Callable[[], None]) -> None:
+        """The new link is there; the ping is read once the task in hand is done."""
+        self.is_cut_off = False
+        self._when_free = when_free
+        self._look_for_ping()
 
     def leave(self) -> None:
         """Finish the task in hand, then stop."""
@@ -64,63 +105,98 @@ class Process:
             self.is_alive = False
             self._on_death(self)
 
+    # --- what it does -------------------------------------------------------------------------
+
+    def _waits_for_thaw(self, happening: Callable[[], None]) -> bool:
+        if self.is_frozen:
+            self._world.later(self._thaws_at - self._world.now, happening)
+        return self.is_frozen
+
+    def _look_for_ping(self) -> None:
+        if not self.is_alive or self._waits_for_thaw(self._look_for_ping):
+            return
+        if self._task is None and self._when_free is not None:
+            when_free, self._when_free = self._when_free, None
+            when_free()
+
     def _note_fault(self, behaviour: Behaviour) -> None:
         self._world.faults[behaviour] += 1
 
     def _behaviour(self, request: RequestId) -> Behaviour:
-        scenario, dice = self._scenario, self._world.dice
-        if scenario.is_sorted and request % len(scenario.pools) != self._rank:
+        scenario, lane = self._scenario, self._lane
+        rank = scenario.pools.index(self.pool)
+        if scenario.is_sorted and request % len(scenario.pools) != rank:
             return Behaviour.EMPTY
         if Fault.POISON in scenario.faults and request % 7 == 0:
             self._world.faults[Fault.POISON] += 1
-            return Behaviour.HANGS if request % 2 else Behaviour.DIES_DURING
-        if self._world.is_quiet:
+            return Behaviour.HANGS if request % 2 and not self._is_static else Behaviour.DIES_DURING
+        if self.habit is not None:
+            return self.habit
+        is_good = self._world.is_quiet or not scenario.behaviours
+        if is_good or not lane.chance(1 - scenario.quick_share):
             return Behaviour.QUICK
-        if self._habit is not None:
-            return self._habit
-        if not scenario.behaviours or dice.random() < scenario.quick_share:
-            return Behaviour.QUICK
-        return dice.choice(scenario.behaviours)
+        return lane.choice(scenario.behaviours)
 
     def _begin(self, task: Forward, behaviour: Behaviour) -> None:
-        world = self._world
-        soon_s, expires_in_s = world.steps_s(0, 2), task.expires_at - world.now
+        world, lane = self._world, self._lane
+        soon_s, expires_in_s = lane.steps_s(0, 2), task.expires_at - world.now
+        if world.is_quiet and behaviour is Behaviour.EMPTY:
+            soon_s = 0.0  # who declines decides at once: the time is for those who do not
+        reply = partial(self._reply, task)
         match behaviour:
             case Behaviour.HANGS:
                 pass
             case Behaviour.DIES_BEFORE | Behaviour.DIES_DURING:
                 world.later(soon_s, self.die)
             case Behaviour.DIES_AFTER:
-                world.later(soon_s, self._reply_and_die)
+                world.later(soon_s, partial(self._reply_and_die, task))
             case Behaviour.NEAR_TIMEOUT:
-                near_s = max(0.0, expires_in_s + world.steps_s(-1, 1))
-                world.later(near_s, partial(self._reply, Outcome.ANSWER))
+                near_s = expires_in_s + lane.choice((0, -1, 1)) * lane.steps_s(1, 1)
+                world.later(max(0.0, near_s), partial(reply, Outcome.ANSWER))
             case Behaviour.LATE:
-                late_s = expires_in_s + world.duration_s(0.0, 1.5)
-                world.later(late_s, partial(self._reply, Outcome.ANSWER))
+                late_s = expires_in_s + lane.duration_s(0.0, 1.5)
+                world.later(late_s, partial(reply, Outcome.ANSWER))
             case Behaviour.EMPTY | Behaviour.GARBLED | Behaviour.EXPIRED:
-                if world.chance(0.2):  # even these may come late
-                    soon_s = expires_in_s + world.duration_s(0.0, 0.5)
-                world.later(soon_s, partial(self._reply, Outcome(behaviour.value)))
+                if not world.is_quiet and lane.chance(0.2):  # even these may come late
+                    soon_s = expires_in_s + lane.duration_s(0.0, 0.5)
+                world.later(soon_s, partial(reply, Outcome(behaviour.value)))
             case Behaviour.ERROR:
-                world.later(soon_s, partial(self._reply, Outcome.ANSWER, 500))
+                world.later(soon_s, partial(reply, Outcome.ANSWER, 500))
             case Behaviour.QUICK:
-                world.later(soon_s, partial(self._reply, Outcome.ANSWER))
+                world.later(soon_s, partial(reply, Outcome.ANSWER))
 
-    def _reply(self, outcome: Outcome, status: int = 200) -> None:
-        if not self.is_alive or self._task is None:
+    def _reply(self, task: Forward, outcome: Outcome, status: int = 200) -> None:
+        if not self.is_alive or self._task is not task:
             return
-        task, self._task = self._task, None
-        reply = WorkerReply(outcome, status, value_of(task.request, self.worker))
-        self._world.mail.append(ReplyArrived(self.worker, reply))
+        if self._waits_for_thaw(partial(self._reply, task, outcome, status)):
+            return
+        self._task = None
+        if self.hears(task.worker):
+            reply = WorkerReply(outcome, status, value_of(task.request, self.worker))
+            self._tell(ReplyArrived(self.worker, reply))
         if self._is_leaving:
             self.die()
-
-    def _reply_and_die(self) -> None:
-        if Fault.LOST_REPLY not in self._scenario.faults or self._world.chance(0.5):
-            self._reply(Outcome.ANSWER)
         else:
+            self._look_for_ping()
+
+    def _tell(self, event: ReplyArrived) -> None:
+        self._world.mail.append(event)
+        if Fault.DOUBLED_REPLY in self._scenario.faults and self._lane.chance(0.3):
+            self._world.faults[Fault.DOUBLED_REPLY] += 1
+            again = partial(self._repeat, event)
+            self._world.later(self._lane.steps_s(0, 2), again)
+
+    def _repeat(self, event: ReplyArrived) -> None:
+        if self.hears(event.worker):
+            self._world.mail.append(event)
+
+    def _reply_and_die(self, task: Forward) -> None:
+        if self._waits_for_thaw(partial(self._reply_and_die, task)):
+            return
+        if Fault.LOST_REPLY in self._scenario.faults and self._lane.chance(0.5):
             self._world.faults[Fault.LOST_REPLY] += 1
+        else:
+            self._reply(task, Outcome.ANSWER)
         self.die()
 
 

@@ -2,7 +2,7 @@
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome
-from tests.simulation.books import TINY_S, Case, Prospect, State, Violation
+from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, Violation, Worker
 from tests.simulation.ledger import Ledger
 from tests.simulation.try_checks import kill_at
 
@@ -31,14 +31,14 @@ def check_retries(ledger: Ledger, now: float) -> None:
     """Called when somebody's death or timeout was followed by another try, or will be."""
     limits, retries = ledger.limits, ledger.retries
     allowed = limits.retry_budget * retries.within_window(retries.first, now)
-    allowed += limits.retry_budget_per_worker * ledger.slot_count()
+    allowed += limits.retry_budget_per_worker * ledger.roster.slot_count()
     if retries.within_window(retries.again, now) > allowed:
         raise Violation("retry budget", f"{retries} allows {allowed}")
 
 
 def check_settled(ledger: Ledger, now: float) -> None:
     """What the event was about has been dealt with."""
-    event, released = ledger.event, ledger.released
+    event, released = ledger.event, ledger.roster.released
     if released is not None:
         case = ledger.cases.get(released.request)
         if case is not None and case.holder is released:
@@ -48,6 +48,13 @@ def check_settled(ledger: Ledger, now: float) -> None:
             raise Violation("P1 one answer", f"{event} is the answer and is not sent")
     if isinstance(event, ev.ClientGone) and ledger.of_client[event.client]:
         raise Violation("client gone", f"{event}, and its requests are kept")
+    if ledger.roster.to_release:
+        raise Violation("retired", f"{ledger.roster.to_release} are free and not released")
+    if ledger.roster.to_eject:
+        raise Violation("ejection", f"{ledger.roster.to_eject} are not ejected")
+    is_taken = isinstance(event, ev.RequestArrived) and event.request in ledger.cases
+    if ledger.is_known_name and is_taken:
+        raise Violation("P6 once", f"{event} is taken in a second time")
     if ledger.unreadable is not None:
         raise Violation("P1 one answer", f"{event} gets no answer")
 
@@ -56,8 +63,8 @@ def check_waiting(ledger: Ledger, now: float) -> None:
     """Nobody waits for nothing, nor while somebody untried stands by."""
     for case in ledger.queued.values():
         prospect = ledger.prospect(case)
-        if prospect is Prospect.IDLE and case.gives_way_until is None:
-            raise Violation("P4 failover", f"{case} waits while somebody is idle")
+        if prospect in AT_ONCE and case.gives_way_until is None:
+            raise Violation("P4 failover", f"{case} waits though {prospect.value}")
         if prospect is Prospect.NOBODY:
             raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
         if ledger.event is None:
@@ -65,12 +72,9 @@ def check_waiting(ledger: Ledger, now: float) -> None:
 
 
 def _check_patience(ledger: Ledger, now: float, case: Case) -> None:
-    patience_s, grace_s = ledger.limits.queue_timeout_s, ledger.limits.revive_grace_s
-    if case.stranded_since is not None and now > case.stranded_since + grace_s + TINY_S:
+    if case.grace_ends_at is not None and now > case.grace_ends_at + TINY_S:
         raise Violation("P5 503 last", f"{case} waits longer than revive_grace_s")
-    if patience_s is None or case.attempts:
-        return
-    if now > case.arrived_at + patience_s + TINY_S:
+    if case.patience_ends_at is not None and now > case.patience_ends_at + TINY_S:
         raise Violation("queue timeout", f"{case} waits longer than queue_timeout_s")
 
 
@@ -81,19 +85,22 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     dates = [case.deadline for case in ledger.cases.values()]
     if ledger.is_draining and dates:
         dates.append(ledger.drain_ends_at)
-    for worker in ledger.workers.values():
-        if worker.attempt is not None and worker.state is State.BUSY:
-            dates.append(worker.attempt.times_out_at)
-        else:
-            dates.append(kill_at(ledger, worker))
     dates += [c.gives_way_until for c in ledger.queued.values() if c.gives_way_until is not None]
-    soonest = min(dates, default=float("inf"))
+    dates += [next_date(worker) for worker in ledger.roster.all()]
+    soonest = min(dates, default=NEVER)
     if ledger.event is None and soonest <= now - TINY_S:
         raise Violation("P1 deadline", f"what was due at {soonest} was not done")
     if ledger.event is None and next_deadline is not None and next_deadline <= now:
         raise Violation("P1 deadline", f"{next_deadline} is due and was passed over")
-    if soonest != float("inf") and (next_deadline is None or next_deadline > soonest + TINY_S):
+    if soonest != NEVER and (next_deadline is None or next_deadline > soonest + TINY_S):
         raise Violation("P1 deadline", f"the next date is {soonest}, not {next_deadline}")
+
+
+def next_date(worker: Worker) -> float:
+    """When something is due for it, if it stays as it is."""
+    if worker.attempt is not None:
+        return kill_at(worker) if worker.attempt.is_over else worker.attempt.times_out_at
+    return min(kill_at(worker), worker.ejected_until)
 
 
 def check_holders(ledger: Ledger, now: float) -> None:
@@ -101,8 +108,8 @@ def check_holders(ledger: Ledger, now: float) -> None:
     for case in ledger.cases.values():
         if case.holder is None:
             continue
-        worker = ledger.find(case.holder.worker)
+        worker = ledger.roster.find(case.holder.worker)
         if worker is None or worker.attempt is not case.holder:
             raise Violation("P1 one answer", f"{case} waits for a worker that lets it go")
-        if worker.state is State.OVERDUE:
+        if case.holder.is_over:
             raise Violation("P4 failover", f"{case} waits for a try whose time is over")

@@ -5,10 +5,10 @@ Each seed has its own subset of the faults: with all of them on at once, each wo
 
 from dataclasses import dataclass
 from enum import StrEnum
-from random import Random
 from typing import TypeVar
 
 from balancer.core.limits import Limits
+from tests.simulation.tape import Lane
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -30,25 +30,42 @@ class Behaviour(StrEnum):
     HANGS = "hangs"
 
 
+LASTING = (Behaviour.HANGS, Behaviour.GARBLED, Behaviour.DIES_DURING, Behaviour.LATE)
+"""What a worker may do with every try for ever, where the faults do not end."""
+
+
 class Fault(StrEnum):
     """What else can go wrong, or is out of the ordinary."""
 
     LATE_NOTICE = "death noticed late"
+    NO_NOTICE = "death never noticed"
     LOST_TASK = "task lost in a dead link"
     LOST_REPLY = "reply lost in a dead link"
+    DOUBLED_REPLY = "reply sent twice"
+    FROZEN = "frozen and thawed"
+    LINK_LOST = "link lost and made anew"
     SLOW_RESTART = "slow restart"
     NO_RESTART = "never restarted"
+    CRASH_LOOP = "crash loop"
     STUCK_START = "stuck at start"
+    READY_TWICE = "ready twice"
     SLOW_KILL = "slow kill"
     CRASH = "crash out of the blue"
     SLOT_REMOVED = "slot removed"
     SLOT_ADDED = "slot added"
+    SLOT_RETIRED = "slot retired"
+    SUCCESSOR = "successor started beside"
+    RECONFIGURED = "limits and order changed"
+    STATIC = "static worker"
     STALE_EVENT = "stale or doubled event"
     CLIENT_GONE = "client gone"
+    RESENT = "request sent again"
+    LARGE_BURST = "large burst"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too large"
     OWN_TIMEOUT = "own timeout"
     ONCE = "once"
+    NAMED = "named by its client"
     PRIORITY = "priority"
     POISON = "poison"
     DRAIN = "drain"
@@ -72,62 +89,92 @@ class Scenario:
     """Each kind of request is known to one pool alone, the others decline it."""
     slow_pool: str | None
     """Its workers take all the time they are given: what only they can do piles up."""
-    requests: int
+    is_lasting: bool
+    """The faults do not end: some workers are bad for ever, and the others must do."""
     clients: int
     bursts: tuple[int, ...]
     """How many requests come at the same instant."""
     period_s: float
-    """How long requests keep coming and faults go on."""
+    """How long requests keep coming and new faults begin."""
     batch_limit: int
     """How many events the balancer's loop takes before it looks at the clock."""
 
 
-_RATES = dict.fromkeys(Fault, 0.4) | {Fault.DRAIN: 0.2, Fault.NO_RESTART: 0.2}
+_RATES = dict.fromkeys(Fault, 0.3) | {Fault.DRAIN: 0.15, Fault.NO_RESTART: 0.2}
+_BAD = tuple(behaviour for behaviour in Behaviour if behaviour is not Behaviour.QUICK)
 
 
-def draw(dice: Random) -> Scenario:
-    pools = tuple("abc"[: dice.randint(1, 3)])
+def draw(lane: Lane) -> Scenario:
+    is_lasting = lane.chance(0.4)
+    faults = frozenset(fault for fault in Fault if lane.chance(_RATES[fault]))
+    behaviours = tuple(behaviour for behaviour in _BAD if lane.chance(0.4))
+    pools = tuple("abc"[: lane.between(1, 3)])
     slots = [(f"{pool}{number}", pool) for number in range(1, 7) for pool in pools]
+    bursts = lane.choice(((1,), (1, 1, 2, 4, 8)))
     return Scenario(
-        grid_s=dice.choice((0.25, 0.25, 0.25, 0.001)),
-        limits=_draw_limits(dice),
+        grid_s=lane.choice((0.25, 0.25, 0.25, 0.001)),
+        limits=draw_limits(lane, is_lasting=is_lasting),
         pools=pools,
-        slots=tuple(slots[: dice.randint(1, 6)]),
-        faults=frozenset(fault for fault, rate in _RATES.items() if dice.random() < rate),
-        behaviours=tuple(b for b in Behaviour if b is not Behaviour.QUICK and dice.random() < 0.4),
-        quick_share=dice.choice((0.2, 0.5, 0.9)),
-        is_sorted=dice.random() < 0.4,
-        slow_pool=_rarely(dice, (pools[-1],), None),
-        requests=dice.randint(5, 60),
-        clients=dice.randint(1, 5),
-        bursts=dice.choice(((1,), (1, 1, 2, 4, 8))),
-        period_s=dice.choice((2.0, 5.0, 10.0)),
-        batch_limit=dice.choice((1, 2, 100)),
+        slots=tuple(slots[: lane.between(1, 6)]),
+        faults=faults - {Fault.DRAIN, Fault.POISON} if is_lasting else faults,
+        behaviours=behaviours,
+        quick_share=lane.choice((0.9, 0.5, 0.2)),
+        is_sorted=lane.chance(0.4),
+        slow_pool=pools[-1] if lane.chance(0.15) else None,
+        is_lasting=is_lasting,
+        clients=lane.between(1, 5),
+        bursts=(*bursts, 30) if Fault.LARGE_BURST in faults else bursts,
+        period_s=lane.choice((2.0, 5.0, 10.0)),
+        batch_limit=lane.choice((1, 2, 100)),
     )
 
 
-def _draw_limits(dice: Random) -> Limits:
+def draw_limits(lane: Lane, *, is_lasting: bool) -> Limits:
+    return _draw_patience(lane) if is_lasting else _draw_oddities(lane)
+
+
+def _draw_oddities(lane: Lane) -> Limits:
     """Most of them generous in most seeds: a request refused at the door tells little more."""
     return Limits(
-        deadline_s=dice.choice((1.0, 2.0, 5.0, 10.0)),
-        deadline_max_s=dice.choice((3.0, 12.0)),
-        try_timeout_s=dice.choice((0.25, 0.5, 1.0, 2.0)),
-        try_start_min_s=dice.choice((0.001, 0.25)),
-        queue_limit=dice.choice((0, 1, 2, 5, 1000, 1000, 1000, 1000)),
-        queue_limit_bytes=_rarely(dice, (100, 500), 100_000),
-        queue_timeout_s=_rarely(dice, (0.25, 1.0), None),
-        client_limit=_rarely(dice, (1, 3), 1000),
+        deadline_s=lane.choice((10.0, 5.0, 2.0, 1.0)),
+        deadline_max_s=lane.choice((12.0, 5.0)),
+        try_timeout_s=lane.choice((1.0, 2.0, 0.5, 0.25)),
+        try_start_min_s=lane.choice((0.001, 0.25)),
+        queue_limit=_rarely(lane, (5, 2, 1, 0), 1000),
+        queue_limit_bytes=_rarely(lane, (500, 100), 100_000),
+        queue_timeout_s=_rarely(lane, (1.0, 0.25), None),
+        client_limit=_rarely(lane, (3, 1), 1000),
         max_body_bytes=100,
-        retry_budget=dice.choice((0.0, 0.2, 1.0)),
-        retry_budget_window_s=dice.choice((1, 10)),
-        retry_budget_per_worker=dice.choice((0, 2, 100)),
-        strikes=dice.choice((1, 2, 3, 10)),
-        revive_grace_s=dice.choice((0.0, 0.25, 1.0)),
-        hang_kill_after_s=dice.choice((0.25, 0.5, 1.0)),
-        ejection_tries=1_000_000,
-        on_empty_next_pool=dice.random() < 0.3,
+        retry_budget=lane.choice((1.0, 0.2, 0.0)),
+        retry_budget_window_s=lane.choice((10, 1)),
+        retry_budget_per_worker=lane.choice((100, 2, 0)),
+        strikes=lane.choice((10, 3, 2, 1)),
+        revive_grace_s=lane.choice((1.0, 0.25, 0.0)),
+        hang_kill_after_s=lane.choice((1.0, 0.5, 0.25)),
+        ejection_tries=lane.choice((3, 1, 1000)),
+        ejection_s=lane.choice((1.0, 0.25, 5.0)),
+        ejection_max_s=lane.choice((20.0, 2.0)),
+        on_empty_next_pool=lane.chance(0.3),
     )
 
 
-def _rarely(dice: Random, odd: tuple[T, ...], usual: U) -> T | U:
-    return dice.choice(odd) if dice.random() < 0.2 else usual
+def _draw_patience(lane: Lane) -> Limits:
+    """Limits that give nobody up who can still be helped."""
+    return Limits(
+        deadline_s=500.0,
+        deadline_max_s=1000.0,
+        try_timeout_s=lane.choice((1.0, 2.0, 0.5)),
+        max_body_bytes=100,
+        retry_budget_per_worker=1000,
+        strikes=1000,
+        revive_grace_s=lane.choice((1.0, 0.25, 0.0)),
+        hang_kill_after_s=lane.choice((1.0, 0.5, 0.25)),
+        ejection_tries=lane.choice((3, 1, 1000)),
+        ejection_s=lane.choice((1.0, 0.25, 5.0)),
+        ejection_max_s=lane.choice((20.0, 2.0)),
+        on_empty_next_pool=lane.chance(0.3),
+    )
+
+
+def _rarely(lane: Lane, odd: tuple[T, ...], usual: U) -> T | U:
+    return lane.choice(odd) if lane.chance(0.2) else usual

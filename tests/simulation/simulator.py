@@ -1,6 +1,6 @@
-"""One seed: the real core in a simulated world, stepped as the balancer's own loop would.
+"""One world played to its end: the real core in it, stepped as the balancer's own loop would.
 
-Everything is drawn from one ``Random(seed)``: the same seed gives the same trace, always.
+Everything is decided by one tape: the same seed, or the same tape, gives the same trace, always.
 """
 
 from collections import Counter
@@ -10,35 +10,49 @@ from hashlib import sha256
 from random import Random
 
 from balancer.core.dispatcher import Dispatcher
-from balancer.core.events import Action, DrainStarted, Event, Forward, Kill, RequestArrived
-from tests.simulation.checkers import Checkers
+from balancer.core.events import (
+    Action,
+    DrainStarted,
+    Event,
+    Forward,
+    Kill,
+    Released,
+    RequestArrived,
+)
+from tests.simulation.checkers import Checkers, Rest
 from tests.simulation.clients import Clients
 from tests.simulation.launcher import Launcher
 from tests.simulation.scenario import Fault, Scenario, draw
+from tests.simulation.tape import Recording, Tape
+from tests.simulation.troubles import Links, Troubles
 from tests.simulation.world import START_AT, World
 
 _STEPS_MAX = 100_000
 """No seed needs a tenth of them: a world that does not come to rest is a finding."""
+_SETTLES_IN_S = 20.0
+"""Frozen workers have thawed by then, hanging ones were killed, and restarts are done."""
 
 
 @dataclass(slots=True, repr=False)
 class Result:
-    """What came of one seed."""
+    """What came of one tape."""
 
-    seed: int
     scenario: Scenario
+    recording: Recording = field(default_factory=dict)
     trace: list[tuple[float, Event | None, list[Action]]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    situations: set[str] = field(default_factory=set)
+    """The rare ones that it reached."""
     requests: int = 0
     virtual_s: float = 0.0
     error: Exception | None = None
 
     def __repr__(self) -> str:
-        return f"<seed {self.seed}: {self.error or 'no promise broken'}>"
+        return f"<{self.error or 'no promise broken'}>"
 
     def lines(self) -> Iterator[str]:
-        """The trace for people; the passing of time is shown where it has led to something."""
+        """The whole trace; the passing of time is shown where it has led to something."""
         for now, event, actions in self.trace:
             if event is not None or actions:
                 yield f"{now - START_AT:9.3f}  {event or 'time passes'}"
@@ -50,7 +64,16 @@ class Result:
 
 def play(seed: int, core: type[Dispatcher] = Dispatcher) -> Result:
     """Run one seed to its end, or to the first broken promise, which is in ``error``."""
-    simulation = Simulation(seed, core)
+    return play_tape(Tape(dice=Random(seed)), core)
+
+
+def replay(recording: Recording, core: type[Dispatcher] = Dispatcher) -> Result:
+    """Run a recorded tape in the same way."""
+    return play_tape(Tape(recording), core)
+
+
+def play_tape(tape: Tape, core: type[Dispatcher] = Dispatcher) -> Result:
+    simulation = Simulation(tape, core)
     try:
         simulation.run()
     # A core that crashes is as much a finding as one that breaks a promise.
@@ -62,17 +85,18 @@ def play(seed: int, core: type[Dispatcher] = Dispatcher) -> Result:
 class Simulation:
     """The loop of the balancer, with a world around it that can be played only once."""
 
-    def __init__(self, seed: int, core: type[Dispatcher]) -> None:
-        dice = Random(seed)
-        self._scenario = scenario = draw(dice)
-        self._world = world = World(dice, scenario.grid_s)
+    def __init__(self, tape: Tape, core: type[Dispatcher]) -> None:
+        self._tape = tape
+        self._scenario = scenario = draw(tape.lane("scenario"))
+        self._world = world = World(tape, scenario.grid_s)
         self._launcher = Launcher(world, scenario)
+        self._links = Links(world, self._launcher)
         self._clients = Clients(world, scenario)
         self._dispatcher = core(scenario.limits, scenario.pools)
         self._checkers = Checkers(scenario.limits, scenario.pools, world.executions)
         self._pauses: list[tuple[float, float]] = []
         self._slow_step_s = 0.0
-        self.result = Result(seed, scenario)
+        self.result = Result(scenario)
 
     def run(self) -> None:
         self._prepare()
@@ -87,6 +111,7 @@ class Simulation:
 
     def finish(self) -> Result:
         result, world = self.result, self._world
+        result.recording = self._tape.taken()
         result.faults = world.faults
         result.outcomes = self._checkers.outcomes
         result.requests = self._clients.sent
@@ -97,24 +122,31 @@ class Simulation:
         world, scenario = self._world, self._scenario
         self._launcher.start()
         self._clients.start()
+        Troubles(world, scenario, self._launcher).start()
+        lane = world.lane("loop")
         if Fault.DRAIN in scenario.faults:
-            world.later(world.duration_s(0.0, scenario.period_s), self._drain)
+            world.later(lane.duration_s(0.0, scenario.period_s), self._drain)
         if Fault.PAUSE in scenario.faults:
-            for _ in range(world.dice.randint(1, 3)):
-                begin = START_AT + world.duration_s(0.0, scenario.period_s)
-                self._pauses.append((begin, begin + world.duration_s(0.25, 3.0)))
+            for _ in lane.repeat(0, 3):
+                begin = START_AT + lane.duration_s(0.0, scenario.period_s)
+                self._pauses.append((begin, begin + lane.duration_s(0.25, 3.0)))
         if Fault.SLOW_STEP in scenario.faults:
-            self._slow_step_s = world.dice.choice((0.0001, 0.01))
+            self._slow_step_s = lane.choice((0.0, 0.0001, 0.01))
+            world.faults[Fault.SLOW_STEP] += self._slow_step_s > 0
         world.later(scenario.period_s, self._calm_down)
 
     def _drain(self) -> None:
-        self._world.faults[Fault.DRAIN] += 1
-        self._world.mail.append(DrainStarted(self._world.duration_s(0.0, 5.0)))
-        if self._world.chance(0.3):  # a second signal is less patient
-            self._world.later(self._world.duration_s(0.0, 2.0), self._drain)
+        world, lane = self._world, self._world.lane("loop")
+        world.faults[Fault.DRAIN] += 1
+        world.mail.append(DrainStarted(lane.duration_s(0.0, 5.0)))
+        if lane.chance(0.3):  # a second signal is less patient
+            world.later(lane.duration_s(0.0, 2.0), self._drain)
 
     def _calm_down(self) -> None:
         self._world.is_quiet = True
+        self._launcher.calm_down()
+        if Fault.DRAIN not in self._scenario.faults:
+            self._world.later(_SETTLES_IN_S, lambda: self._clients.probe(_SETTLES_IN_S))
 
     def _next_wake(self) -> float | None:
         """When the loop has something to do, were it not pausing; None if never again."""
@@ -135,7 +167,9 @@ class Simulation:
         """Once round the balancer's loop: the events that came, then the time."""
         mail = self._world.mail
         for _ in range(min(len(mail), self._scenario.batch_limit)):
-            self._step(mail.popleft())
+            event = mail.popleft()
+            if self._links.is_heard(event):
+                self._step(event)
         self._step(None)
 
     def _step(self, event: Event | None) -> None:
@@ -154,13 +188,21 @@ class Simulation:
         )
         for action in actions:
             if isinstance(action, Forward):
-                self._launcher.forward(action)
+                self._links.forward(action)
             elif isinstance(action, Kill):
                 self._launcher.kill(action)
+            elif isinstance(action, Released):
+                self._launcher.release(action.worker)
         if self._slow_step_s:
             world.advance(now + self._slow_step_s)
 
     def _check_at_rest(self) -> None:
         trace = self.result.trace
-        once = [e.request for _, e, _ in trace if isinstance(e, RequestArrived) and e.once]
-        self._checkers.check_at_rest(self._dispatcher.next_deadline(), once)
+        self._checkers.check_at_rest(
+            Rest(
+                next_deadline=self._dispatcher.next_deadline(),
+                once=[e.request for _, e, _ in trace if isinstance(e, RequestArrived) and e.once],
+                probes={probe.request: probe.sent_at for probe in self._clients.probes},
+                is_full=not self._scenario.is_lasting,
+            )
+        )

@@ -1,7 +1,17 @@
 """What the simulator has found in the core, each as the shortest story that shows it."""
 
 from balancer.core.events import SlotAdded
-from tests.core.story import Story, answer, comes_up, dies, empty, request
+from tests.core.story import (
+    Story,
+    answer,
+    comes_up,
+    dies,
+    empty,
+    garbled,
+    leaves,
+    request,
+    undelivered,
+)
 
 
 def test_a_successor_says_that_its_predecessor_is_dead() -> None:
@@ -38,3 +48,41 @@ def test_who_comes_back_from_a_failed_try_keeps_its_place_when_lines_are_joined(
     story.at(1000.0, request(1), request(2))
     story.at(1000.1, dies("a"))
     assert story.at(1000.2, *comes_up("a#2")) == ["1 -> a#2 (attempt 2)"]
+
+
+def test_a_name_that_another_request_bears_stays_known() -> None:
+    story = Story("a", queue_limit=0)
+    assert story.at(1000.0, request(1, once=True, id="x")) == ["1 -> a (attempt 1)"]
+    assert story.at(1000.1, request(2, id="x")) == ["2 <- 503 queue_full"]
+    story.at(1000.2, answer("a"))
+    assert story.at(1000.3, request(3, once=True, id="x")) == ["3 <- 409 duplicate; may have run"]
+
+
+def test_a_request_that_was_tried_and_certainly_not_executed_may_come_again() -> None:
+    story = Story("a")
+    assert story.at(1000.0, request(1, once=True, id="x"), undelivered("a")) == [
+        "1 -> a (attempt 1)"
+    ]
+    assert story.at(1001.0) == ["1 <- 503 exhausted after 1 attempt; a undelivered"]
+    story.at(1001.1, *comes_up("a#2"))
+    assert story.at(1001.2, request(2, once=True, id="x")) == ["2 -> a#2 (attempt 1)"]
+
+
+def test_a_request_whose_client_went_while_it_was_tried_stays_known() -> None:
+    story = Story("a")
+    assert story.at(1000.0, request(1, once=True, id="x"), leaves()) == [
+        "1 -> a (attempt 1)",
+        "1 forgotten",
+    ]
+    assert story.at(1000.1, request(2, once=True, id="x")) == ["2 <- 409 duplicate; may have run"]
+
+
+def test_who_comes_back_from_a_last_resort_takes_what_waits_for_another_pool() -> None:
+    story = Story(pools={"x": "a a2 a3", "y": "b"}, ejection_tries=1, strikes=9, queue_limit=9)
+    story.at(1000.0, request(1), garbled("a"))
+    assert story.at(1000.1, dies("a3"), answer("a2"))[-1].startswith("1 <- 200 from a2")
+    story.at(1000.2, dies("a2"))
+    assert story.at(1000.3, request(2), request(3)) == ["2 -> b (attempt 1)"]
+    assert story.at(1000.4, garbled("b"))[-1].startswith("3 -> b")
+    assert story.at(1000.5, request(4)) == []
+    assert story.at(1000.6, answer("a"))[-1] == "4 -> a (attempt 1)"

@@ -25,29 +25,28 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
-from tests.simulation.__main__ import show
+from tests.simulation.campaign import play_bounded
 from tests.simulation.scenario import Behaviour, Fault
 from tests.simulation.simulator import Result, play
 
-SEEDS = 300
+SEEDS = 200
 
 
 @pytest.fixture(scope="module")
 def results() -> list[Result]:
-    return [play(seed) for seed in range(SEEDS)]
+    return [play_bounded(seed) for seed in range(SEEDS)]
 
 
 def test_no_promise_is_broken(results: list[Result]) -> None:
-    broken = {result.seed: str(result.error) for result in results if result.error is not None}
+    broken = {seed: str(r.error) for seed, r in enumerate(results) if r.error is not None}
     assert not broken, f"replay with: python -m tests.simulation --seed {min(broken)}"
 
 
 def test_every_fault_and_every_outcome_occurs(results: list[Result]) -> None:
     faults = {fault for result in results for fault in result.faults}
     outcomes = {outcome for result in results for outcome in result.outcomes}
-    assert faults >= {*Fault, *Behaviour} - {Behaviour.QUICK, Fault.SLOW_STEP}
-    assert any(Fault.SLOW_STEP in result.scenario.faults for result in results)
-    assert outcomes == {"answer", "forget", *Reason} - {Reason.DUPLICATE}
+    assert faults >= {*Fault, *Behaviour} - {Behaviour.QUICK}
+    assert outcomes == {"answer", "forget", *Reason}
 
 
 # --- the law -----------------------------------------------------------------------------------
@@ -181,12 +180,3 @@ def test_a_broken_core_is_caught(bug: str) -> None:
     promise, core = BROKEN[bug]
     errors = (play(seed, core).error for seed in range(60))
     assert promise in {getattr(error, "promise", None) for error in errors}
-
-
-def test_a_finding_ends_with_the_command_that_replays_it(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert show(play(4, without(Answer)), is_whole=False) == 1
-    *_, verdict, command = capsys.readouterr().out.splitlines()
-    assert verdict.startswith("seed 4: Violation: P1 one answer: ")
-    assert command == "replay it with: python -m tests.simulation --seed 4"

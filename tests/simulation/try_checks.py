@@ -2,8 +2,10 @@
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome, Why
-from tests.simulation.books import TINY_S, Case, Prospect, State, Violation, Worker
+from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, State, Violation, Worker
 from tests.simulation.ledger import Ledger
+
+_MAY_GET_A_TRY = {State.IDLE, State.EJECTED}
 
 
 def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
@@ -12,12 +14,14 @@ def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
         raise Violation("P1 one answer", f"{action.request} is over and goes to {action.worker}")
     if case.holder is not None:
         raise Violation("P4 failover", f"{action.request} is still held by {case.holder.worker}")
-    worker = ledger.workers.get(action.worker.slot)
-    if worker is None or worker.id != action.worker or worker.state is not State.IDLE:
+    worker = ledger.roster.workers.get(action.worker.slot)
+    if worker is None or worker.id != action.worker or worker.state not in _MAY_GET_A_TRY:
         raise Violation("P3 one at a time", f"{action.worker} gets a try and is {worker}")
     _check_untried(ledger, case, worker)
     _check_times(ledger, now, case, action)
     _check_sweep(ledger, now, case, worker)
+    if worker.state is State.EJECTED and worker.ejected_until > now:
+        _check_last_resort(ledger, now, case, worker)
     # In the midst of passing dates nobody can tell from outside which of them are behind us.
     if action.request in ledger.queued and ledger.event is not None:
         _check_turn(ledger, case, worker)
@@ -32,7 +36,7 @@ def _check_untried(ledger: Ledger, case: Case, worker: Worker) -> None:
         raise Violation("P4 untried", f"{request} goes to {worker.id}, which would do the same")
     if case.is_final:
         raise Violation("P6 once", f"{request} may have run and goes to {worker.id}")
-    if case.strikes >= ledger.limits.strikes:
+    if case.is_poison:
         raise Violation("P7 poison", f"{request} has {case.strikes} strikes already")
 
 
@@ -51,23 +55,40 @@ def _check_times(ledger: Ledger, now: float, case: Case, action: ev.Forward) -> 
 
 def _check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
     """Pools in their order, a busy one is waited for; within a pool the longest idle first."""
-    for pool, slots in ledger.slots.items():
+    workers = ledger.roster.workers
+    for pool, slots in ledger.roster.slots.items():
         if pool in case.excluded_pools:
             continue
         untried = [
             worker
             for slot in slots
-            if slot not in case.excluded_slots and (worker := ledger.workers.get(slot)) is not None
+            if slot not in case.excluded_slots and (worker := workers.get(slot)) is not None
         ]
         for other in untried:
             if other.state is State.IDLE and (
                 pool != chosen.pool or other.idle_order < chosen.idle_order
             ):
                 raise Violation("sweep order", f"{other.id} comes before {chosen.id}")
-            if pool != chosen.pool and other.attempt is not None and _is_busy(other, now):
+            if pool != chosen.pool and _is_worth_a_wait(other, now):
                 raise Violation("sweep order", f"{chosen.id} is asked, {other.id} is worth a wait")
         if pool == chosen.pool:
             return
+
+
+def _is_worth_a_wait(worker: Worker, now: float) -> bool:
+    attempt = worker.attempt
+    return attempt is not None and not attempt.is_last_resort and _is_busy(worker, now)
+
+
+def _check_last_resort(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
+    """An ejected worker is asked only if nobody in rotation is left."""
+    for pool, slots in ledger.roster.slots.items():
+        for slot in slots:
+            other = ledger.roster.workers.get(slot)
+            if other is None or slot in case.excluded_slots or pool in case.excluded_pools:
+                continue
+            if other.state is State.IDLE or _is_busy(other, now):
+                raise Violation("ejection", f"{chosen.id} is ejected, and {other.id} is not")
 
 
 def _is_busy(worker: Worker, now: float) -> bool:
@@ -83,7 +104,7 @@ def _check_turn(ledger: Ledger, case: Case, worker: Worker) -> None:
             _turn(other) < _turn(case)
             and worker.id.slot not in other.excluded_slots
             and worker.pool not in other.excluded_pools
-            and ledger.prospect(other) is Prospect.IDLE
+            and ledger.prospect(other) in AT_ONCE
         ):
             raise Violation("turn", f"{case.arrived} overtakes {other.arrived}")
 
@@ -103,8 +124,8 @@ def _check_way(ledger: Ledger, case: Case, worker: Worker) -> None:
     if case.gives_way_until is None:
         return
     away = 0
-    for slot in ledger.slots[worker.pool]:
-        other = ledger.workers.get(slot)
+    for slot in ledger.roster.slots[worker.pool]:
+        other = ledger.roster.workers.get(slot)
         away += other is None or other.state in (State.CONNECTING, State.OVERDUE)
         held = other.attempt if other is not None and other.state is State.BUSY else None
         beside = ledger.cases.get(held.request) if held is not None else None
@@ -133,7 +154,7 @@ def _is_true(ledger: Ledger, now: float, case: Case, action: ev.TryFailed) -> bo
         # Its time may also be cut short by the end of the request: the refusal follows then.
         is_cut = now >= case.deadline or (ledger.is_draining and now >= ledger.drain_ends_at)
         return event is None and attempt is not None and (is_cut or now >= attempt.times_out_at)
-    if attempt is not ledger.released:
+    if attempt is not ledger.roster.released:
         return False
     match event:
         case ev.WorkerConnected() | ev.SlotRemoved():
@@ -153,27 +174,38 @@ _WHY = {
 
 
 def check_kill(ledger: Ledger, now: float, action: ev.Kill) -> None:
-    worker = ledger.find(action.worker)
+    worker = ledger.roster.find(action.worker)
     if worker is None:
         raise Violation("P9 hang", f"{action} of a worker that is gone or killed already")
     attempt = worker.attempt
     if action.request != (attempt.request if attempt is not None else None):
         raise Violation("P9 hang", f"{action}, but it holds {attempt}")
-    if now < kill_at(ledger, worker) - TINY_S:
-        raise Violation("P9 hang", f"{action} before {kill_at(ledger, worker)}")
+    if now < kill_at(worker) - TINY_S:
+        raise Violation("P9 hang", f"{action} before {kill_at(worker)}")
 
 
-def kill_at(ledger: Ledger, worker: Worker) -> float:
+def kill_at(worker: Worker) -> float:
     """When to lose patience with the worker, if it stays as it is."""
+    if not worker.is_ours:
+        return NEVER
     if worker.attempt is not None:
         return worker.attempt.kill_at
-    if worker.state is State.CONNECTING:
-        return worker.since + ledger.limits.try_timeout_s + ledger.limits.hang_kill_after_s
-    return float("inf")
+    return worker.ready_until if worker.state is State.CONNECTING else NEVER
+
+
+def check_released(ledger: Ledger, now: float, action: ev.Released) -> None:
+    if action.worker not in ledger.roster.to_release:
+        raise Violation("retired", f"{action} because of {ledger.event}")
+
+
+def check_ejected(ledger: Ledger, now: float, action: ev.Ejected) -> None:
+    duration_s = ledger.roster.to_eject.get(action.worker)
+    if duration_s is None or abs(action.duration_s - duration_s) > TINY_S:
+        raise Violation("ejection", f"{action} because of {ledger.event}, not for {duration_s} s")
 
 
 def check_reply_dropped(ledger: Ledger, now: float, action: ev.ReplyDropped) -> None:
-    released, event = ledger.released, ledger.event
+    released, event = ledger.roster.released, ledger.event
     if (
         not isinstance(event, ev.ReplyArrived)
         or released is None

@@ -1,0 +1,138 @@
+"""What may go wrong while what is broken: anything else that fails is the cluster's own fault.
+
+A good request of one of our clients has hardly any excuse: whoever dies, another worker or the next
+balancer answers it. What was sent ``once``, or by a client that sends nothing twice, may be lost.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.history import Fault, Operation, Outcome
+
+LOSSES_MAX = 3
+"""Connections that our client may lose before it gives up a call."""
+
+LATE, EXHAUSTED, NO_REPLY = "504 deadline", "503 exhausted", "no reply"
+LOST, DRAINING, UNREACHABLE = "503 connection_lost", "503 draining", "503 unreachable"
+
+EXPECTED: dict[str, set[str]] = {
+    "echo": {"200"},
+    "hurried": {"200", LATE},
+    "crash": {"500 poisoned", EXHAUSTED},
+    "hang": {"500 poisoned", EXHAUSTED},
+    "leak": {"200"},
+    "empty": {"200"},
+    "nobody": {EXHAUSTED},
+    "garbage": {"200"},
+    "large": {"200"},
+    "slow": {"200"},
+    "raise": {"500 handler_error"},
+    "chatter": {"200"},
+}
+"""How each kind of request ends where nothing stands in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """What a kind of fault excuses, until ``margin_s`` after its end."""
+
+    margin_s: float
+    of_all: frozenset[str] = frozenset()
+    of_fragile: frozenset[str] = frozenset()
+    """For what is sent ``once``, or by a client that sends nothing twice."""
+    cuts_connections: bool = False
+    delays: bool = False
+    """Replies come late to clients that do not look at the clock themselves."""
+    only_proxied: bool = False
+
+
+_WORKER = Excuse(3.0, of_fragile=frozenset({EXHAUSTED}))
+"""What is marked ``once`` is not sent on. The margin is the time to find a frozen worker."""
+_CUT = Excuse(1.0, of_fragile=frozenset({LOST, NO_REPLY, EXHAUSTED, LATE}), cuts_connections=True)
+_PROXY = Excuse(
+    3.5,
+    delays=True,
+    of_fragile=frozenset({LOST, NO_REPLY}),
+    cuts_connections=True,
+    only_proxied=True,
+)
+
+EXCUSES: dict[str, Excuse] = {
+    "kill": _WORKER,
+    "stop": _WORKER,
+    "crash": _WORKER,
+    "hang": _WORKER,
+    "kill-balancer": _CUT,
+    "stop-balancer": Excuse(0.5, delays=True),
+    "kill-launcher": _CUT,
+    "drain": Excuse(
+        1.0,
+        of_all=frozenset({DRAINING}),
+        of_fragile=frozenset({LOST, NO_REPLY}),
+        cuts_connections=True,
+    ),
+    "descriptors": Excuse(0.5, of_fragile=frozenset({NO_REPLY})),
+    "latency": Excuse(0.5, delays=True, only_proxied=True),
+    "slices": Excuse(0.5, delays=True, only_proxied=True),
+    "reset": _PROXY,
+    "blackhole": _PROXY,
+}
+"""What is not here excuses nothing."""
+
+
+class Faults:
+    """Which faults an operation may blame."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        windows = [
+            (f.began_at, f.ended_at + EXCUSES[f.kind].margin_s, f.kind)
+            for f in faults
+            if f.kind in EXCUSES
+        ]
+        self._windows = sorted(windows)
+        self._begins = [begin for begin, _, _ in self._windows]
+        self._longest_s = max((end - begin for begin, end, _ in windows), default=0.0)
+
+    def during(self, begin: float, end: float) -> Sequence[str]:
+        """The kind of each fault whose time touches this one."""
+        first = bisect_right(self._begins, begin - self._longest_s)
+        last = bisect_right(self._begins, end)
+        return [kind for _, until, kind in self._windows[first:last] if until >= begin]
+
+    def held_up(self, operation: Operation, until: float) -> bool:
+        """Whether the request or its reply may have lain somewhere longer than its time."""
+        return any(
+            EXCUSES[kind].delays or EXCUSES[kind].cuts_connections
+            for kind in self._to_blame(operation, until)
+        )
+
+    def cuts(self, operation: Operation, until: float) -> int:
+        """How many connections it may have lost, and so have been sent again."""
+        kinds = self._to_blame(operation, until)
+        return sum(EXCUSES[kind].cuts_connections for kind in kinds)
+
+    def excuse(self, operation: Operation, outcome: Outcome) -> bool:
+        """Whether the operation may have ended so."""
+        if outcome.label in EXPECTED[operation.kind]:
+            return True
+        kinds = self._to_blame(operation, outcome.at)
+        is_fragile = operation.once or operation.shell in ("req", "dealer")
+        if outcome.label == LOST and self.cuts(operation, outcome.at) >= LOSSES_MAX:
+            return True
+        if operation.kind == "hang" and outcome.label == LATE and self.cuts(operation, outcome.at):
+            return True  # it began anew with another balancer
+        if kinds and operation.kind == "hurried" and outcome.label in (UNREACHABLE, NO_REPLY, LOST):
+            return True
+        return any(
+            outcome.label in EXCUSES[kind].of_all
+            or (is_fragile and outcome.label in EXCUSES[kind].of_fragile)
+            for kind in kinds
+        )
+
+    def _to_blame(self, operation: Operation, until: float) -> Sequence[str]:
+        return [
+            kind
+            for kind in self.during(operation.invoked_at, until)
+            if operation.via_proxy or not EXCUSES[kind].only_proxied
+        ]

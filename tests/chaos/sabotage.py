@@ -1,0 +1,174 @@
+"""Bugs on purpose: each breaks a copy of the project, and the checker must find it there.
+
+``python -m tests.chaos --sabotage NAME`` plays one of them, ``all`` every one.
+"""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.cluster.running import PROJECT
+
+SECONDS = 5.0
+PACE = 8.0
+PLAY_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """``new`` in place of ``old``, which must be there just once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    check: str
+    """Which one is to find it."""
+    faults: str
+    edits: tuple[Edit, ...]
+
+
+_JOBS = "tests/chaos/jobs.py"
+_REQUESTS = "balancer/core/requests.py"
+
+SABOTAGES: dict[str, Sabotage] = {
+    "two-replies": Sabotage(
+        "C1",
+        "empty",
+        (
+            Edit(
+                "balancer/frontend.py",
+                "            self._router.send(body, NOBLOCK)\n",
+                "            self._router.send(body, NOBLOCK)\n"
+                "            self._router.send_multipart([*envelope, body], NOBLOCK)\n",
+            ),
+        ),
+    ),
+    "anothers-body": Sabotage(
+        "C2",
+        "empty",
+        (
+            Edit(
+                _JOBS,
+                "        return body\n",
+                "        self._last, body = body, getattr(self, '_last', body)\n"
+                "        return body\n",
+            ),
+        ),
+    ),
+    "two-at-a-time": Sabotage(
+        "C3", "empty", (Edit(_JOBS, " at=time.monotonic(),\n", " at=time.monotonic() + 0.05,\n"),)
+    ),
+    "once-is-often": Sabotage(
+        "C4",
+        "crash,kill",
+        (
+            Edit(
+                "balancer/core/lifecycle.py",
+                "self.is_final or (self.once and why not in SAFE_FOR_ONCE)",
+                "False",
+            ),
+        ),
+    ),
+    "made-up-answers": Sabotage(
+        "C5", "empty", (Edit(_JOBS, "digest=body and digest(body)", "digest=None"),)
+    ),
+    "it-never-ran": Sabotage(
+        "C6",
+        "crash,hang",
+        (
+            Edit(
+                "balancer/wire/replies.py",
+                '"may_have_run": refuse.may_have_run',
+                '"may_have_run": False',
+            ),
+        ),
+    ),
+    "late-replies": Sabotage(
+        "C7",
+        "empty",
+        (
+            Edit(
+                _REQUESTS,
+                "now + min(timeout_s, limits.deadline_max_s)",
+                "now + min(timeout_s, limits.deadline_max_s) + 2.0",
+            ),
+            Edit("tests/chaos/wishes.py", "dice.uniform(0.02, 0.3)", "0.9"),
+        ),
+    ),
+    "stale-work": Sabotage(
+        "C8",
+        "stop",
+        (
+            Edit(
+                "workers/runtime.py",
+                "if task.expires_at is not None and now >= task.expires_at:",
+                "if task.expires_at is not None and now >= task.expires_at + 60.0:",
+            ),
+            Edit("tests/chaos/faults.py", "dice.uniform(0.1, 4.0)", "1.1"),
+        ),
+    ),
+    "one-strike": Sabotage(
+        "C9",
+        "kill,crash",
+        (Edit(_REQUESTS, "request.strikes >= self._limits.strikes", "request.strikes"),),
+    ),
+    "poison-for-all": Sabotage(
+        "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self._limits.strikes", "False"),)
+    ),
+    "never-restarted": Sabotage(
+        "C11", "kill", (Edit("workers/restart.py", "return 0.0", "return 3600.0"),)
+    ),
+    "files-left": Sabotage(
+        "C12", "empty", (Edit("balancer/runtime_directory.py", "self.path.rmdir()", "pass"),)
+    ),
+}
+
+
+def apply(sabotage: Sabotage, project: Path) -> None:
+    """Break the project in this directory."""
+    for edit in sabotage.edits:
+        path = project / edit.file
+        text = path.read_text()
+        assert text.count(edit.old) == 1, f"{edit.file} has changed: {edit.old!r}"
+        path.write_text(text.replace(edit.old, edit.new))
+
+
+def play(name: str, seconds: float = SECONDS, seed: int = 1) -> tuple[bool, str]:
+    """Whether the checker has found it, and all that it printed."""
+    sabotage = SABOTAGES[name]
+    with TemporaryDirectory(prefix="sabotaged-") as directory:
+        copy = Path(directory)
+        for part in ("balancer", "workers", "tests"):
+            shutil.copytree(PROJECT / part, copy / part)
+        shutil.copy(PROJECT / "run_cluster.py", copy)
+        apply(sabotage, copy)
+        options = ["--seconds", str(seconds), "--seed", str(seed), "--faults", sabotage.faults]
+        options += ["--pace", str(PACE), "--keep", str(copy / "histories")]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.chaos", *options],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            timeout=PLAY_TIMEOUT_S,
+        )
+    output = done.stdout + done.stderr
+    return done.returncode == 1 and f"\n  {sabotage.check} " in output, output
+
+
+def play_all(names: str) -> int:
+    """Play one or all; the exit status tells whether some bug was overlooked."""
+    is_blind = False
+    for name in SABOTAGES if names == "all" else [names]:
+        is_found, output = play(name)
+        is_blind = is_blind or not is_found
+        summary = next((line for line in output.splitlines() if "violations: " in line), output)
+        verdict = "found" if is_found else "OVERLOOKED"
+        print(f"{name}: {SABOTAGES[name].check} {verdict}; {summary}", flush=True)
+    return int(is_blind)

@@ -1,0 +1,199 @@
+"""What a run of chaos is played on: a real cluster, workers written by hand, clients, a proxy."""
+
+import asyncio
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from balancer.client import AsyncClient
+from balancer.runtime_directory import path_of
+from balancer.wire.replies import Reply
+from tests.chaos.client import Recorder, send
+from tests.chaos.history import Journal
+from tests.chaos.jobs import RUNS_VARIABLE
+from tests.chaos.processes import children_of
+from tests.chaos.proxy import Proxy
+from tests.chaos.wishes import Wish
+from tests.cluster.running import PROJECT, Cluster, free_address
+
+WORKERS = 4
+TRY_TIMEOUT_S = 1.0
+DRAIN_TIMEOUT_S = 1.5
+STOP_TIMEOUT_S = 20.0
+SHELLS = [("sync", False), ("async", False), ("req", False), ("dealer", False)]
+PROXIED_SHELLS = [("sync", True), ("async", True), ("dealer", True)]
+
+
+class ChaosCluster(Cluster):
+    """One that can be started again on its name and address, and whose log goes to a file."""
+
+    def __init__(self, *arguments: str, log: Path, env: dict[str, str]) -> None:
+        super().__init__(*arguments, env=env)
+        self._log_file = log
+        self.is_heard = True
+
+    def read_log(self) -> None:
+        """Empty the pipe that it writes its log to."""
+        with self._log_file.open("ab") as file:
+            try:
+                while self.is_heard and (data := os.read(self._log_pipe, 1 << 16)):
+                    file.write(data)
+            except BlockingIOError:
+                pass
+
+    def start_again(self) -> None:
+        """After its launcher has ended."""
+        self.read_log()
+        os.close(self._log_pipe)
+        self.start()
+
+    def workers(self) -> list[int]:
+        return children_of(self.launcher.pid, "workers")
+
+    def balancer(self) -> int | None:
+        """None while there is none, or none that runs by itself yet."""
+        return next(iter(children_of(self.launcher.pid, "balancer")), None)
+
+
+class World:
+    """Use it as an asynchronous context manager; everything that it started ends with it."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.directory = directory
+        self.runs = directory / "runs.jsonl"
+        self.runs.touch()
+        self.mark = f"{RUNS_VARIABLE}={self.runs}"
+        self.journal = Journal(directory / "faults.jsonl")
+        self.is_changing = asyncio.Lock()
+        """Held by whoever takes the whole cluster down and up again."""
+        self.clients: dict[tuple[str, bool], tuple[str, subprocess.Popen[bytes]]] = {}
+        self._dice = random.Random(seed)
+        self._numbers = itertools.count(1)
+        self._by_hand: list[subprocess.Popen[bytes]] = []
+        self._environment = {RUNS_VARIABLE: str(self.runs)}
+        endpoints = [free_address(), free_address()]
+        for endpoint, deed in zip(endpoints, ("garble", "answer"), strict=True):
+            self._by_hand.append(self._start("by_hand", endpoint, deed))
+        config = directory / "cluster.toml"
+        config.write_text(
+            f'[[pool]]\nname = "work"\nhandler = "tests.chaos.jobs:Worker"\nworkers = {WORKERS}\n'
+            f'[[pool]]\nname = "by-hand"\nendpoints = {endpoints}\n'
+        )
+        options = {
+            "--config": str(config),
+            "--try-timeout": f"{TRY_TIMEOUT_S}s",
+            "--drain-timeout": f"{DRAIN_TIMEOUT_S}s",
+        }
+        arguments = itertools.chain.from_iterable(options.items())
+        self.cluster = ChaosCluster(
+            *arguments, log=directory / "cluster.log", env=dict(self._environment)
+        )
+        host, _, port = self.cluster.address.removeprefix("tcp://").partition(":")
+        self.proxy = Proxy((host, int(port)))
+
+    async def __aenter__(self) -> "World":
+        self.cluster.start()
+        self._reader = asyncio.create_task(self._read_log())
+        self.proxy_address = await self.proxy.open()
+        self.client = AsyncClient(self.cluster.address)
+        self.recorder = Recorder(str(self.history), "chaos", "async", via_proxy=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for name, process in self.clients.values():
+            process.kill()
+            process.wait()
+            self.journal.append("client killed", client=name)
+        await self.client.close()
+        await self.proxy.close()
+        await self.stop_cluster()
+        for process in self._by_hand:
+            process.kill()
+            process.wait()
+        self._reader.cancel()
+        self.cluster.read_log()
+        shutil.rmtree(path_of(self.cluster.name), ignore_errors=True)
+
+    @property
+    def history(self) -> Path:
+        return self.directory / "clients.jsonl"
+
+    async def ask(self, wish: Wish) -> Reply:
+        """Send a wish of our own, as our client does."""
+        return await send(self.client, self.recorder, wish)
+
+    async def wait_until_serving(self) -> None:
+        """Wait until a small request is answered."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while (reply := await self.client.send(PROBE, timeout=5.0)).status != 200:
+            assert time.monotonic() < deadline, reply
+            await asyncio.sleep(0.02)
+
+    async def stop_cluster(self) -> int | None:
+        """Ask it to stop, and kill it if it does not; its exit code if it stopped by itself."""
+        launcher = self.cluster.launcher
+        launcher.send_signal(signal.SIGTERM)
+        if await until(lambda: launcher.poll() is not None, STOP_TIMEOUT_S):
+            return launcher.returncode
+        launcher.kill()
+        launcher.wait()
+        return None
+
+    # --- clients --------------------------------------------------------------------------------
+
+    def start_client(self, shell: str, via_proxy: bool) -> None:
+        name = f"{shell}{'-proxied' if via_proxy else ''}-{next(self._numbers)}"
+        address = self.proxy_address if via_proxy else self.cluster.address
+        seed = str(self._dice.randrange(1 << 32))
+        arguments = [shell, address, str(self.history), name, seed, *["proxy"][: int(via_proxy)]]
+        self.clients[shell, via_proxy] = (name, self._start("client", *arguments))
+
+    def kill_client(self, shell: str, via_proxy: bool) -> None:
+        """In whatever it is doing; another takes its place."""
+        name, process = self.clients[shell, via_proxy]
+        process.kill()
+        process.wait()
+        self.journal.append("client killed", client=name)
+        self.start_client(shell, via_proxy)
+
+    async def stop_clients(self) -> None:
+        """Let them finish what is in flight."""
+        processes = [process for _, process in self.clients.values()]
+        for process in processes:
+            process.terminate()
+        ended = await until(lambda: all(p.poll() is not None for p in processes), STOP_TIMEOUT_S)
+        assert ended, "a client does not end"
+        assert all(p.returncode == 0 for p in processes), "a client has failed"
+        self.clients.clear()
+
+    def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        # Not marked, for it is no part of the cluster: whoever is marked must end with it.
+        environment = {**os.environ, **self._environment} if module == "by_hand" else None
+        command = [sys.executable, "-m", f"tests.chaos.{module}", *arguments]
+        return subprocess.Popen(command, cwd=PROJECT, env=environment)
+
+    async def _read_log(self) -> None:
+        while True:
+            self.cluster.read_log()
+            await asyncio.sleep(0.05)
+
+
+PROBE = {"op": "probe", "do": "echo", "sleep_s": 0.0}
+"""Not written down by its client: nobody checks what becomes of it."""
+
+
+async def until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait for the condition; False if it does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
