@@ -78,21 +78,25 @@ def must_give_way(
 ) -> bool:
     """Whether the suspect had better wait until the pool has got over what happened lately.
 
-    One suspect at a time, and none while workers are away or busy for unusually long: else a few
-    that hang or kill whoever takes them hold the whole pool. The worker that a first timeout left
-    behind does not count: a request whose worker froze is no worse for it.
+    Suspects may hold a quarter of a pool, or one worker; else a few that hang or kill whoever takes
+    them hold it all. As long as the request is patient, workers that are away, or busy for
+    unusually long, count like those that a suspect holds. Its own first victim does not: a request
+    whose worker froze is no worse for it.
     """
-    away = 0
+    is_patient = now < request.patience_ends_at
+    troubled = 0
     for member in pool.members.values():
         if member.held is not None and member.state is State.BUSY:
             busy_s = now - member.held.started_at
-            if member.held.request in suspects or 0 < usual_s * _UNUSUAL < busy_s:
-                return True
-        away += member.state not in _IN_ROTATION
-    return away > (request.strikes == 1)
+            is_unusual = 0 < usual_s * _UNUSUAL < busy_s
+            troubled += member.held.request in suspects or (is_patient and is_unusual)
+        elif member.state not in _IN_ROTATION and is_patient:
+            troubled += request.strikes > 1 or member.slot not in request.excluded
+    return troubled >= max(1, len(pool.members) // _SHARE)
 
 
 _UNUSUAL = 10
+_SHARE = 4
 _IN_ROTATION = {State.IDLE, State.BUSY, State.EJECTED}
 
 

@@ -159,8 +159,11 @@ class Requests:
         )
 
     def end_way(self, request: Request, now: float) -> None:
-        """The suspect has given way for long enough: it goes like any other from here."""
-        request.gives_way = False
+        """The suspect has waited long enough for workers, or for all: look again where it goes."""
+        last_chance_at = request.deadline - request.try_timeout_s
+        request.gives_way = now < last_chance_at
+        if request.gives_way:
+            request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
         if request.id in self.queue:
             self.queue.remove(request)
             self._place(request, now)
@@ -168,11 +171,12 @@ class Requests:
     def _let_give_way(self, request: Request, now: float) -> None:
         """Have a suspect wait for better times, as far as that leaves time for a whole try."""
         self._suspects[request.id] = request
-        patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
-        ends_at = min(now + patience_s, request.deadline - request.try_timeout_s)
-        if ends_at > now:
+        last_chance_at = request.deadline - request.try_timeout_s
+        if last_chance_at > now:
+            patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
             request.gives_way = True
-            request.way_alarm = self._deadlines.set(ends_at, WayGiven(request.id))
+            request.patience_ends_at = min(now + patience_s, last_chance_at)
+            request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
 
     def _has_room_for(self, request: Request) -> bool:
         limits, queue = self.limits, self.queue

@@ -20,7 +20,8 @@ from tests.chaos.world import PROXIED_SHELLS, SHELLS, WORKERS, World, until
 HEAL_TIMEOUT_S = 15.0
 GOODS = 1000
 GOODS_IN_FLIGHT = 50
-GROWTH_MAX_BYTES = 64 * 2**20
+GROWTH_MAX_BYTES = 96 * 2**20
+"""What malloc keeps of some answers of 10 MiB at a time: about 40 MiB."""
 GROWTH_MAX_DESCRIPTORS = 12
 
 
@@ -54,6 +55,7 @@ async def run(
         verdict.baseline = _balancer_size(world)
         for shell, via_proxy in (*SHELLS, *PROXIED_SHELLS):
             world.start_client(shell, via_proxy)
+        await world.wait_for_clients()
         verdict.injected = await _play(world, plan(seconds, seed, kinds, pace))
         await world.stop_clients()
         began_at = time.monotonic()

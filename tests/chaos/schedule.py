@@ -20,7 +20,7 @@ RATES_PER_S = {
     "slow": 0.4,
     "raise": 0.4,
     "chatter": 0.1,
-    "descriptors": 0.075,
+    "descriptors": 0.095,
     "deaf": 0.08,
     "latency": 0.15,
     "slices": 0.15,

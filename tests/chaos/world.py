@@ -163,8 +163,18 @@ class World:
         self.journal.append("client killed", client=name)
         self.start_client(shell, via_proxy)
 
+    async def wait_for_clients(self) -> None:
+        """Wait until each has begun to ask: only then it knows how to end, too."""
+
+        def have_asked() -> bool:
+            history = self.history.read_text()
+            return all(f'"client": "{name}"' in history for name, _ in self.clients.values())
+
+        assert await until(have_asked, STOP_TIMEOUT_S), "a client does not ask"
+
     async def stop_clients(self) -> None:
         """Let them finish what is in flight."""
+        await self.wait_for_clients()
         processes = [process for _, process in self.clients.values()]
         for process in processes:
             process.terminate()

@@ -7,6 +7,7 @@ from time import monotonic
 
 from tests.simulation.campaign import Tally, play_bounded, run, usable_cores
 from tests.simulation.simulator import Result, replay
+from tests.simulation.situations import names
 from tests.simulation.stories import shortest, tell
 from tests.simulation.tape import Recording, from_text
 
@@ -31,7 +32,10 @@ def main() -> int:
     if tally.failed_seed is not None:
         return show_seed(tally.failed_seed)
     print("no promise broken")
-    return 0
+    never = sorted(set(names()) - tally.situations.keys())
+    if never:
+        print(f"never reached: {'; '.join(never)}")
+    return int(bool(never) and tally.seeds >= _ALL_SITUATIONS_FROM)
 
 
 def _arguments() -> argparse.Namespace:
@@ -76,6 +80,7 @@ def print_tally(tally: Tally, took_s: float) -> None:
     )
     _print_counts("outcomes", tally.outcomes)
     _print_counts("faults", tally.faults)
+    _print_counts("seeds with rare situations", tally.situations)
 
 
 def _print_counts(title: str, counts: Counter[str]) -> None:

@@ -58,9 +58,9 @@ class Tally:
         self.failed_seed = min(failed, default=None)
 
 
-def play_bounded(seed: int) -> Result:
+def play_bounded(seed: int, cpu_max_s: float = _SEED_CPU_MAX_S) -> Result:
     """Play the seed; a core that runs in circles is a finding like any other."""
-    with _limited(_SEED_CPU_MAX_S):
+    with _limited(cpu_max_s):
         return play(seed)
 
 

@@ -12,6 +12,7 @@ from tests.simulation import rest_checks
 from tests.simulation.books import State, Violation
 from tests.simulation.end_checks import check_answer, check_forget, check_refuse
 from tests.simulation.ledger import Ledger, costs_budget
+from tests.simulation.situations import Observer
 from tests.simulation.try_checks import (
     check_ejected,
     check_forward,
@@ -57,6 +58,7 @@ class Checkers:
         self, limits: Limits, pools: Iterable[str], executions: Counter[RequestId]
     ) -> None:
         self._ledger = Ledger(limits, pools)
+        self.observer = Observer(self._ledger)
         self._executions = executions
         """The truth: how often a handler began with each request."""
         self.outcomes: Counter[str] = Counter()
@@ -75,9 +77,11 @@ class Checkers:
         """Violation if a promise is broken by this step."""
         ledger = self._ledger
         slots_before = ledger.roster.slot_count()
+        self.observer.look(now, event)
         ledger.note_event(now, event)
         for action in actions:
             _CHECKS[type(action)](ledger, now, action)
+            self.observer.look(now, action)
             ledger.note_action(now, action)
             self._count(now, action)
         if event is None:

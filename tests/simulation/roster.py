@@ -193,8 +193,9 @@ class Roster:
             return
         self._be_idle(worker)
         self._note_record(worker, event.reply.outcome, is_late)
-        if worker.bad_tries >= self.limits.ejection_tries and self._is_spare(worker):
-            duration_s = self.limits.ejection_s * 2**worker.ejections
+        first_s, is_bad = self.limits.ejection_s, worker.bad_tries >= self.limits.ejection_tries
+        if first_s is not None and is_bad and self._is_spare(worker):
+            duration_s = first_s * 2**worker.ejections
             self.to_eject[worker.id] = min(duration_s, self.limits.ejection_max_s)
 
     def _note_record(self, worker: Worker, outcome: Outcome, is_late: bool) -> None:

@@ -152,7 +152,7 @@ def _draw_oddities(lane: Lane) -> Limits:
         revive_grace_s=lane.choice((1.0, 0.25, 0.0)),
         hang_kill_after_s=lane.choice((1.0, 0.5, 0.25)),
         ejection_tries=lane.choice((3, 1, 1000)),
-        ejection_s=lane.choice((1.0, 0.25, 5.0)),
+        ejection_s=lane.choice((1.0, 0.25, 5.0, 0.5, None)),
         ejection_max_s=lane.choice((20.0, 2.0)),
         on_empty_next_pool=lane.chance(0.3),
     )
@@ -170,7 +170,7 @@ def _draw_patience(lane: Lane) -> Limits:
         revive_grace_s=lane.choice((1.0, 0.25, 0.0)),
         hang_kill_after_s=lane.choice((1.0, 0.5, 0.25)),
         ejection_tries=lane.choice((3, 1, 1000)),
-        ejection_s=lane.choice((1.0, 0.25, 5.0)),
+        ejection_s=lane.choice((1.0, 0.25, 5.0, 0.5, None)),
         ejection_max_s=lane.choice((20.0, 2.0)),
         on_empty_next_pool=lane.chance(0.3),
     )

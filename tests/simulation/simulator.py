@@ -114,6 +114,7 @@ class Simulation:
         result.recording = self._tape.taken()
         result.faults = world.faults
         result.outcomes = self._checkers.outcomes
+        result.situations = self._checkers.observer.reached
         result.requests = self._clients.sent
         result.virtual_s = world.now - START_AT
         return result

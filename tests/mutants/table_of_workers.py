@@ -1,0 +1,211 @@
+"""Slips in what is known of workers: file of the core, name of the slip, old text, new text."""
+
+from tests.mutants.table_of_requests import Slips
+
+WORKERS: dict[str, Slips] = {
+    "workers.py": {
+        "a death is not told to those who wait": (
+            "            self._promote(event.worker.slot)\n"
+            "            self._requests.place_all(now)\n\n    def slot_removed",
+            "            self._promote(event.worker.slot)\n\n    def slot_removed",
+        ),
+        "a removed slot's request is forgotten": (
+            "        for member in self._pools.remove(slot):\n"
+            "            self._lose(member, Why.DIED, now)",
+            "        for member in self._pools.remove(slot):\n"
+            "            self._pools.move(member, Signal.LOST)",
+        ),
+        "a retired worker is lost with its request": (
+            "        for member in self._pools.remove(slot):\n            self._retire(member)",
+            "        for member in self._pools.remove(slot):\n"
+            "            self._lose(member, Why.DIED, now)",
+        ),
+        "an idle retired worker is not released": (
+            "        else:\n            self._actions.append(Released(member.worker))\n\n"
+            "    def _promote",
+            "\n    def _promote",
+        ),
+        "a busy retired worker is never released": (
+            "        if member.state is State.DOWN:\n"
+            "            self._actions.append(Released(member.worker))",
+            "        if member.state is State.OVERDUE:\n"
+            "            self._actions.append(Released(member.worker))",
+        ),
+        "a successor does not retire the older one": (
+            "        if older is not None:\n            self._retire(older)",
+            "        if older is not None and older.held is None:\n            self._retire(older)",
+        ),
+        "a successor does not get the slot of the dead": (
+            "            if newest is not None:\n                self._pools.succeed(newest)",
+            "            if newest is not None and newest.held is not None:\n"
+            "                self._pools.succeed(newest)",
+        ),
+        "a new process leaves the older one's try open": (
+            "                self._lose(older, Why.DIED, now)\n            member.fill",
+            "                self._pools.move(older, Signal.LOST) if older.held is None else"
+            " self._lose(older, Why.UNDELIVERED, now)\n            member.fill",
+        ),
+        "a ready worker is still waited for": (
+            "        self._deadlines.cancel(member.alarm)\n        older = self._pools.succeed",
+            "        older = self._pools.succeed",
+        ),
+        "nobody looks after a starting worker": (
+            "        if member.is_ours:\n            patience_s",
+            "        if not member.is_ours:\n            patience_s",
+        ),
+        "a death gives its request a wrong reason": (
+            "Why.UNDELIVERED if event.undelivered else Why.DIED",
+            "Why.DIED",
+        ),
+        "a reply does not stop its timeout": (
+            "        held, member.held = member.held, None\n"
+            "        if held is not None:\n"
+            "            self._deadlines.cancel(held.alarm)\n",
+            "        held, member.held = member.held, None\n",
+        ),
+        "a late reply is never the answer": (
+            "        if request is not None and reply.outcome is Outcome.ANSWER:\n",
+            "        if request is not None and reply.outcome is Outcome.ANSWER"
+            " and request.worker == member.worker:\n",
+        ),
+        "a late bad reply fails the try of another": (
+            "elif request is not None and self._requests.tried_by(member.worker, held) is request:",
+            "elif request is not None and request.worker is not None:",
+        ),
+        "who refused in time is asked again": (
+            "            if reply.outcome is Outcome.EXPIRED:\n",
+            "            if reply.outcome is Outcome.EMPTY:\n",
+        ),
+        "a late worker is free, and those who wait do not hear of it": (
+            "if member.state is State.IDLE and not is_late and not held.is_last_resort:",
+            "if member.state is State.IDLE and not held.is_last_resort:",
+        ),
+        "a last resort serves its own pool alone": (
+            "if member.state is State.IDLE and not is_late and not held.is_last_resort:",
+            "if member.state is State.IDLE and not is_late:",
+        ),
+        "a good reply leaves the record as it is": (
+            "            member.bad_tries = member.ejections = 0\n",
+            "            member.ejections = 0\n",
+        ),
+        "a late good reply clears the record": (
+            "elif outcome in (Outcome.ANSWER, Outcome.EMPTY) and not is_late:",
+            "elif outcome in (Outcome.ANSWER, Outcome.EMPTY):",
+        ),
+        "each ejection is as long as the first": (
+            "            member.ejections += 1\n",
+            "            member.ejections += 0\n",
+        ),
+        "a short try counts against the worker": (
+            "        member.bad_tries += held.is_full\n",
+            "        member.bad_tries += 1\n",
+        ),
+        "ejections have no cap": (
+            "min(self.limits.ejection_max_s, first_s * factor)",
+            "first_s * factor",
+        ),
+        "a hanging static worker is killed": (
+            "        if member.is_ours:\n            # If we see it late",
+            "        if held.is_full:\n            # If we see it late",
+        ),
+        "a pause of ours costs the worker its last chance": (
+            "held.alarm = self._deadlines.set(held.give_up_at + late_s,",
+            "held.alarm = self._deadlines.set(held.give_up_at,",
+        ),
+        "a timeout leaves those who wait where they are": (
+            "            self._requests.fail_try(request, member, Why.TIMEOUT,"
+            " now - held.started_at, now)\n        self._requests.place_all(now)",
+            "            self._requests.fail_try(request, member, Why.TIMEOUT,"
+            " now - held.started_at, now)",
+        ),
+        "an ejection ends without anybody hearing of it": (
+            "        self._pools.move(member, Signal.READMITTED)\n"
+            "        self._requests.place_all(now)",
+            "        self._pools.move(member, Signal.READMITTED)",
+        ),
+        "a killed worker is not said to be": (
+            "        self._actions.append(Kill(event.worker, held.request if held is not None"
+            " else None))\n",
+            "",
+        ),
+    },
+    "pool.py": {
+        "news of an older incarnation is believed": (
+            "if member is None or worker.incarnation <= member.worker.incarnation:",
+            "if member is None or worker.incarnation < member.worker.incarnation:",
+        ),
+        "any incarnation is the one in the slot": (
+            "if member is None or member.worker != worker or member.state is State.DOWN:",
+            "if member is None or member.state is State.DOWN:",
+        ),
+        "a successor keeps the older one's place among the idle": (
+            "        if member.state is State.IDLE:\n            del pool.idle[member.slot]",
+            "        if member.state is State.IDLE and state is not State.BUSY:\n"
+            "            del pool.idle[member.slot]",
+        ),
+        "who is overdue counts as serving": (
+            "_SERVING = {State.IDLE, State.BUSY}",
+            "_SERVING = {State.IDLE, State.BUSY, State.OVERDUE}",
+        ),
+        "the ejected are not counted back": (
+            "pool.ejected += (state is State.EJECTED) - (member.state is State.EJECTED)",
+            "pool.ejected += state is State.EJECTED",
+        ),
+        "a new process keeps the old record": (
+            "        self.bad_tries = 0\n",
+            "        self.bad_tries = getattr(self, 'bad_tries', 0)\n",
+        ),
+        "the order of the pools does not change": (
+            "dict.fromkeys([*names, *self._pools])",
+            "dict.fromkeys([*self._pools, *names])",
+        ),
+        "who is called idle last is asked first": (
+            "            pool.idle[member.slot] = member\n",
+            "            pool.idle = {member.slot: member, **pool.idle}\n",
+        ),
+    },
+    "deadlines.py": {
+        "equal dates come out last first": (
+            "(self.when, self.order) < (other.when, other.order)",
+            "(self.when, -self.order) < (other.when, -other.order)",
+        ),
+        "tidying forgets the order": (
+            "            heapify(self._heap)\n",
+            "            self._heap.reverse()\n",
+        ),
+        "a date is due a moment too late": (
+            "if when is None or when > now:",
+            "if when is None or when >= now:",
+        ),
+        "all are cancelled but the first": (
+            "        alarm.event = None\n        self._cancelled += 1\n",
+            "        self._cancelled += 1\n",
+        ),
+    },
+    "dispatcher.py": {
+        "a client's leaving ends its first request alone": (
+            "            self._requests.drop(request)\n",
+            "            self._requests.drop(request)\n            break\n",
+        ),
+        "a second drain is not more patient, but twice": (
+            "        self._deadlines.cancel(self._drain_alarm)\n",
+            "",
+        ),
+        "a drain that runs out leaves one behind": (
+            "for request in self._requests.all():",
+            "for request in self._requests.all()[1:]:",
+        ),
+        "drained while something is open": (
+            "return self.is_draining and not self._requests",
+            "return self.is_draining and not self._requests.queue",
+        ),
+        "actions come out twice": (
+            "        self._actions.clear()\n        return actions",
+            "        return actions",
+        ),
+        "new limits are known to requests alone": (
+            "        self._workers.limits = event.limits\n",
+            "",
+        ),
+    },
+}
