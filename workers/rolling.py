@@ -41,7 +41,6 @@ class Rolling:
         what it does not name. Turns that have begun are finished before."""
         config = self._around.config
         self.is_reloading = True
-        self._turns.dismiss()
         self._owed = {slot: handler for slot, _, handler in config.worker_slots()}
         for name, pool, handler in config.worker_slots():
             if name not in self._slots:

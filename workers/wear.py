@@ -1,7 +1,6 @@
 """When a worker process has served enough: it says so once, and goes on serving."""
 
 import os
-import resource
 import sys
 from collections.abc import Callable
 
@@ -43,5 +42,7 @@ def rss_bytes() -> int:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        import resource
+
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
