@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Callable
 
 from balancer.arguments import COMMANDS, PROGRAM, Done, parse_cluster, parse_question
 from balancer.commands import ask_cluster, check_handlers, fail
@@ -37,14 +38,14 @@ def _run(argv: list[str]) -> int:
     if asked.print_config:
         print(to_toml(config), end="", flush=True)
         return OK
-    return _start(config)
+    return _start(config, lambda: load(asked.flags, asked.handlers, os.environ))
 
 
-def _start(config: Config) -> int:
+def _start(config: Config, read_again: Callable[[], Config]) -> int:
     _refuse_without_packages()
     from workers.supervisor import run
 
-    return run(config)
+    return run(config, read_again)
 
 
 def _command(word: str, argv: list[str]) -> int:

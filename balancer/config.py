@@ -44,7 +44,18 @@ class Config:
     startup_timeout_s: float = 120.0
     drain_timeout_s: float = 25.0
     restart: bool = True
+    max_requests: int | None = None
+    max_rss_bytes: int | None = None
     log_format: str = "text"
+
+    def worker_slots(self) -> list[tuple[str, str, str]]:
+        """Name, pool and handler of every place for a worker process of ours."""
+        return [
+            (slot, pool.name, pool.handler)
+            for pool in self.pools
+            if pool.handler is not None
+            for slot in pool.slots
+        ]
 
 
 def to_json(config: Config) -> dict[str, Any]:

@@ -106,16 +106,16 @@ def duration(minimum_s: float = DURATION_MIN_S) -> Kind:
     return Kind("DURATION", read, format_duration_s)
 
 
-def duration_or_off() -> Kind:
-    some = duration()
+def or_off(some: Kind) -> Kind:
+    """The same values, and ``off`` for None."""
 
-    def read(text: str) -> float | None:
+    def read(text: str) -> Any:
         return None if text == "off" else some.read(text)
 
-    def write(value: float | None) -> str:
+    def write(value: Any) -> str:
         return "off" if value is None else some.write(value)
 
-    return Kind("DURATION", read, write)
+    return Kind(some.metavar, read, write)
 
 
 def _count(maximum: int = COUNT_MAX) -> Kind:

@@ -16,7 +16,7 @@ from balancer.kinds import (
     WORKERS,
     Kind,
     choice,
-    duration_or_off,
+    or_off,
 )
 
 
@@ -107,6 +107,20 @@ OPTIONS: tuple[Option, ...] = (
         default=True,
     ),
     Option(
+        name="max_requests",
+        kind=or_off(COUNT),
+        group=CLUSTER,
+        help="requests after which a worker is replaced, or up to 20 % before",
+        field="max_requests",
+    ),
+    Option(
+        name="max_rss",
+        kind=or_off(SIZE),
+        group=CLUSTER,
+        help="resident memory above which a worker is replaced",
+        field="max_rss_bytes",
+    ),
+    Option(
         name="log_format",
         kind=choice({"text": "text", "json": "json"}),
         group=CLUSTER,
@@ -150,14 +164,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _limit(
         "queue_timeout",
-        duration_or_off(),
+        or_off(DURATION),
         TIME,
         "queue_timeout_s",
         "the longest wait for a first worker; off leaves it to the deadline",
     ),
     _limit(
         "ejection",
-        duration_or_off(),
+        or_off(DURATION),
         FAILOVER,
         "ejection_s",
         "how long a worker that failed 3 tries in a row is out of rotation at first",

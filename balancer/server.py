@@ -25,12 +25,13 @@ from balancer.core.events import (
     WorkerReady,
 )
 from balancer.frontend import CannotBind
+from balancer.kinds import WORKERS_MAX
 from balancer.observe import Line, Observer
 from balancer.transport import Transport
 
-SOCKETS_PER_WORKER = 3
-"""A REQ, its monitor, and the monitor's other end."""
-SOCKETS_SPARE = 64
+SOCKETS_MAX = 64 + 2 * 3 * WORKERS_MAX
+"""Three for each worker: a REQ, its monitor, and the monitor's other end. During a reload there
+are as many again. It cannot be raised later, and a place that is not used costs eight bytes."""
 
 
 class LauncherGone(Exception):
@@ -44,8 +45,7 @@ class Server:
         self._config = config
         slots = [(slot, pool) for pool in config.pools for slot in pool.slots]
         raise_descriptor_limit()
-        sockets_max = SOCKETS_PER_WORKER * len(slots) + SOCKETS_SPARE
-        self._transport = Transport(config.limits, os.urandom(3).hex(), sockets_max)
+        self._transport = Transport(config.limits, os.urandom(3).hex(), SOCKETS_MAX)
         self._dispatcher = Dispatcher(config.limits, [pool.name for pool in config.pools])
         self._observer = Observer(self._transport.request_name)
         self._launcher = Channel(

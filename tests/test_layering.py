@@ -17,13 +17,15 @@ GROUPS = {
     "front door": "run_cluster",
     "command line": "balancer.cli balancer.arguments balancer.commands",
     "launcher": """
-        workers.supervisor workers.commands workers.slot workers.balancer_process workers.check
-        workers.process workers.reports workers.restart workers.loop workers.console""",
+        workers.supervisor workers.commands workers.crew workers.rolling workers.turns
+        workers.reload workers.check workers.slot workers.succession workers.leaving
+        workers.worker_process workers.surroundings workers.balancer_process workers.process
+        workers.reports workers.restart workers.loop workers.console workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
         balancer.observe""",
     "worker process": """
-        workers workers.__main__ workers.runtime workers.handler workers.demo""",
+        workers workers.__main__ workers.runtime workers.wear workers.handler workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking
         balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
@@ -40,7 +42,7 @@ GROUPS = {
         balancer.wire.worker_replies balancer.wire.values""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
-        balancer.core.policy
+        balancer.core.suspects balancer.core.once balancer.core.policy
         balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
         balancer.core.limits balancer.core.events""",
 }

@@ -158,7 +158,7 @@ def test_a_newcomer_sees_what_the_readme_shows(clone: Path, terminals: list[Term
             wait_for_lines(terminals[0], ready, INSTALL_TIMEOUT_S)
             printed = None
         elif block.language == "bash":
-            printed = Terminal(block.text, clone).wait(60)
+            printed = Terminal(block.text, clone).wait(60) or None
         elif block.language == "text" and printed is not None:
             assert_prints(printed, block.text)
             printed = None

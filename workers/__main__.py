@@ -6,6 +6,7 @@ set up.
 """
 
 import argparse
+import contextlib
 import faulthandler
 import json
 import os
@@ -20,6 +21,7 @@ import zmq
 from balancer import lifeline
 from workers.handler import Handler, UnknownHandler, describe, find, format_traceback, load
 from workers.runtime import StopSignal, bind, serve
+from workers.wear import Wear
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 EXIT_UNKNOWN_HANDLER = 2
@@ -40,6 +42,11 @@ class Launcher:
         line = json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n"
         with open(self._fd, "wb", closefd=False) as stream:
             stream.write(line.encode("utf-8", "backslashreplace"))
+
+    def tell_worn(self, why: str) -> None:
+        # User code may have closed what is not its own; then nobody hears of it.
+        with contextlib.suppress(OSError):
+            self.tell("worn", f"worn: {why}", why=why)
 
 
 def main() -> int:
@@ -87,7 +94,8 @@ def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> i
             endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
             text = f"worker {options.name or options.handler} is ready on {endpoint}"
             launcher.tell("ready", text, endpoint=endpoint)
-            serve(socket, handler, options.max_body, stop)
+            wear = Wear(options.max_requests, options.max_rss, launcher.tell_worn)
+            serve(socket, handler, options.max_body, stop, wear)
     return 0
 
 
@@ -125,6 +133,8 @@ def _parse_arguments() -> argparse.Namespace:
     task.add_argument("--check", action="store_true", help="import the handler and end")
     parser.add_argument("--name", help="what this worker is called in its messages")
     parser.add_argument("--max-body", type=_size_bytes, default=MAX_BODY_BYTES, metavar="BYTES")
+    parser.add_argument("--max-requests", type=int, metavar="N", help=argparse.SUPPRESS)
+    parser.add_argument("--max-rss", type=int, metavar="BYTES", help=argparse.SUPPRESS)
     parser.add_argument("--launcher-fd", type=int, metavar="N", help=argparse.SUPPRESS)
     parser.add_argument("--launcher-pid", type=int, metavar="P", help=argparse.SUPPRESS)
     return parser.parse_args()

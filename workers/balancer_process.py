@@ -29,7 +29,7 @@ class BalancerProcess:
         self,
         loop: Loop,
         console: Console,
-        config: Config,
+        config: Callable[[], Config],
         on_message: Callable[[Message], None],
         orders_at_start: Callable[[], Iterable[Message]],
     ) -> None:
@@ -62,7 +62,7 @@ class BalancerProcess:
         self._channel = Channel(
             self.process.connection, self._loop.selector, self._receive, self._on_channel_closed
         )
-        self.send({"op": "configure", "config": to_json(self._config)})
+        self.send({"op": "configure", "config": to_json(self._config())})
         for order in self._orders_at_start():
             self.send(order)
 

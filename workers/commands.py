@@ -2,15 +2,15 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from balancer.config import Config
 from balancer.control import Channel, Message, listen
 from workers.balancer_process import BalancerProcess
 from workers.loop import Loop, Timer
 from workers.slot import WorkerSlot
+from workers.surroundings import Surroundings
 
 CONNECTIONS_MAX = 64
 SNAPSHOT_TIMEOUT_S = 1.0
@@ -23,21 +23,21 @@ class Commands:
     def __init__(
         self,
         loop: Loop,
-        config: Config,
-        slots: Sequence[WorkerSlot],
+        around: Surroundings,
+        crew: Iterable[WorkerSlot],
         balancer: BalancerProcess,
         on_stop: Callable[[], None],
     ) -> None:
         self._loop = loop
-        self._config = config
-        self._slots = slots
+        self._around = around
+        self._crew = crew
         self._balancer = balancer
         self._on_stop = on_stop
         self._started_at = datetime.now(UTC)
         self._asked: dict[int, tuple[Callable[[Message], None], Timer]] = {}
         self._number = 0
         self._connections = 0
-        self._listener = listen(config.name)
+        self._listener = listen(around.config.name)
         loop.selector.register(self._listener, 1, self._accept)
 
     def close(self) -> None:
@@ -61,7 +61,9 @@ class Commands:
                 case "status":
                     self.status(channel.send)
                 case "stop":
-                    channel.send({"op": "stop", "drain_timeout_s": self._config.drain_timeout_s})
+                    channel.send(
+                        {"op": "stop", "drain_timeout_s": self._around.config.drain_timeout_s}
+                    )
                     self._on_stop()
                 case op:
                     channel.send({"op": op, "error": f"this cluster does not know '{op}'"})
@@ -90,13 +92,13 @@ class Commands:
             reply({"op": "status", **self._report(snapshot)})
 
     def _report(self, snapshot: dict[str, Any]) -> dict[str, Any]:
-        limits = self._config.limits
+        config = self._around.config
         workers = snapshot.get("workers", {})
         queue = snapshot.get("queue", {"length": 0, "bytes": 0})
         return {
             "cluster": {
-                "name": self._config.name,
-                "bind": self._config.bind,
+                "name": config.name,
+                "bind": config.bind,
                 "launcher_pid": os.getpid(),
                 "balancer_pid": self._balancer.pid,
                 "balancer_restarts": self._balancer.restarts,
@@ -104,28 +106,29 @@ class Commands:
                 "uptime_s": round((datetime.now(UTC) - self._started_at).total_seconds(), 1),
                 "draining": snapshot.get("draining", False),
             },
-            "workers": [self._of_slot(slot, workers.get(slot.name, {})) for slot in self._slots]
+            "workers": [self._of_slot(slot, workers.get(slot.name, {})) for slot in self._crew]
             + self._of_static(workers),
             "queue": {
                 **queue,
-                "limit": limits.queue_limit,
-                "limit_bytes": limits.queue_limit_bytes,
+                "limit": config.limits.queue_limit,
+                "limit_bytes": config.limits.queue_limit_bytes,
             },
             "totals": snapshot.get("totals", {}),
         }
 
     def _of_slot(self, slot: WorkerSlot, figures: dict[str, Any]) -> dict[str, Any]:
+        process = slot.present or slot.succession.process
         state = figures.get("state", "down")
         if state == "down" and slot.is_alive:
             state = "starting"
         return {
             "name": slot.name,
             "pool": slot.pool,
-            "pid": slot.process.pid if slot.process is not None else None,
-            "incarnation": slot.incarnation,
+            "pid": process.pid if process is not None else None,
+            "incarnation": process.incarnation if process is not None else slot.incarnation,
             "state": "failed" if slot.has_failed else state,
             "why": slot.why,
-            "endpoint": slot.endpoint,
+            "endpoint": process.endpoint if process is not None else "",
             "restarts": slot.restarts,
             **_figures(figures),
         }
@@ -143,7 +146,7 @@ class Commands:
                 "restarts": 0,
                 **_figures(figures),
             }
-            for pool in self._config.pools
+            for pool in self._around.config.pools
             for slot, endpoint in zip(pool.slots, pool.endpoints, strict=False)
         ]
 

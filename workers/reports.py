@@ -33,5 +33,7 @@ def _parse(line: bytes) -> Report | None:
         return None
     if not isinstance(report, dict) or not all(isinstance(text, str) for text in report.values()):
         return None
-    is_known = report.get("event") == "ready" or ("event" in report and "error" in report)
-    return report if is_known else None
+    match report:
+        case {"event": "ready"} | {"event": "worn", "why": _} | {"event": _, "error": _}:
+            return report
+    return None

@@ -14,6 +14,7 @@ import zmq
 
 from balancer.wire import tasks, values
 from workers.handler import Current, Decline, Handler, describe, format_traceback
+from workers.wear import Wear
 
 LINGER_MS = 1000
 HANDSHAKE_IVL_MS = 1000
@@ -64,7 +65,9 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
     return socket
 
 
-def serve(socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: StopSignal) -> None:
+def serve(
+    socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: StopSignal, wear: Wear
+) -> None:
     """Answer requests until SIGTERM; the one that is being handled is finished and answered."""
     pid = os.getpid()
     poller = zmq.Poller()
@@ -86,6 +89,8 @@ def serve(socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: S
         for frame in reply[:-1]:
             socket.send(frame, zmq.SNDMORE)
         socket.send(reply[-1])
+        if reply is not tasks.PONG:
+            wear.note_request()
 
 
 def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> list[bytes]:

@@ -1,245 +1,267 @@
-"""One worker slot: its process from start to end, and again, one incarnation after another."""
+"""One worker slot: who fills it, who takes over, and what is done when a process ends."""
 
 import random
-import selectors
-import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
-from balancer.config import Config
-from balancer.runtime_directory import RuntimeDirectory
-from workers.console import Console
-from workers.loop import Loop, Timer
-from workers.process import Process
-from workers.reports import REPORT_BYTES_MAX, Report, Reports
+from balancer.control import Message
+from workers.leaving import Leaving
+from workers.loop import Timer
+from workers.reports import Report
 from workers.restart import RestartPolicy
-
-ABORT_GRACE_S = 0.5
-"""How long a hanging worker has to write down its stack before it is killed."""
-STOP_GRACE_S = 3.0
-VERDICT_GRACE_S = 0.1
-"""How long the balancer may take to say what a dead worker held."""
-SILENCE_GRACE_S = 0.1
-"""How long after its link broke a worker may still be seen alive before that means: frozen."""
+from workers.succession import Succession
+from workers.surroundings import Surroundings
+from workers.worker_process import Owner, WorkerProcess
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a slot needs of the launcher."""
+class Crew(Protocol):
+    """Whoever has all the slots, and is told what concerns more than one."""
 
-    loop: Loop
-    console: Console
-    config: Config
-    directory: RuntimeDirectory
-    tell_balancer: Callable[[dict[str, Any]], None]
-    on_boot_failure: Callable[["WorkerSlot", dict[str, str]], None]
-    on_failed: Callable[["WorkerSlot"], None]
+    def on_boot_failure(
+        self, slot: "WorkerSlot", process: WorkerProcess, report: Report
+    ) -> None: ...
+    def on_failed(self, slot: "WorkerSlot") -> None: ...
+    def on_worn(self, slot: "WorkerSlot") -> None: ...
+    def on_not_replaced(self, slot: "WorkerSlot", trouble: str) -> None: ...
+    def on_calm(self, slot: "WorkerSlot") -> None: ...
 
 
 class WorkerSlot:
     """A place for a worker. Who it is is written on the door; who fills it changes."""
 
     def __init__(
-        self, name: str, pool: str, handler: str, place: int, around: Surroundings
+        self, name: str, pool: str, handler: str, place: int, around: Surroundings, crew: Crew
     ) -> None:
         self.name = name
         self.pool = pool
+        self.handler = handler
+        """Of the present process, and of those that are started when it dies."""
         self.why = "starting"
         self.incarnation = 0
-        self.endpoint = ""
+        """The number of the latest link."""
         self.restarts = 0
         self.has_failed = False
         self.is_given_up = False
-        """No process will fill it any more."""
+        """Nobody fills it unless a successor does, and the balancer does not know of it."""
+        self.is_retired = False
         self.was_ever_ready = False
-        self.process: Process | None = None
-        self._handler = handler
+        self.present: WorkerProcess | None = None
+        self.succession = Succession(self)
+        self._leaving = Leaving(self.log, self._tell_if_calm)
         self._place = place
         self._around = around
+        self._crew = crew
         self._policy = RestartPolicy()
-        self._is_stopping = False
-        self._started_at = self._died_at = 0.0
-        self._ready_at: float | None = None
-        self._kill_reason = ""
-        self._reports = Reports()
         self._boot_failures = 0
-        self._was_in_rotation = False
-        self._has_verdict = False
-        self._held_request: str | None = None
+        self._processes = 0
+        self._is_stopping = False
+        self._died_at = 0.0
         self._timer: Timer | None = None
+
+    def processes(self) -> Iterator[WorkerProcess]:
+        """All that were started for it and have not ended, as far as is known."""
+        present_and_next = (self.present, self.succession.process)
+        yield from (process for process in present_and_next if process is not None)
+        yield from self._leaving.processes
 
     @property
     def is_alive(self) -> bool:
-        return self.process is not None and self.process.exit_cause is None
+        return any(process.is_alive for process in self.processes())
 
     @property
-    def is_booted(self) -> bool:
-        """It has bound its socket: the balancer may dial it."""
-        return self.is_alive and self._ready_at is not None
+    def is_calm(self) -> bool:
+        """Nobody is about to take over or to leave."""
+        return self.succession.process is None and not self._leaving.processes
+
+    def find(self, incarnation: int) -> WorkerProcess | None:
+        """The process with the link of that number, if it still is its latest."""
+        return next((p for p in self.processes() if p.incarnation == incarnation), None)
+
+    def reap(self) -> None:
+        for process in list(self.processes()):
+            process.reap()
 
     # --- start ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        around, config = self._around, self._around.config
-        self.incarnation += 1
-        self.endpoint = around.directory.worker_endpoint(self._place, self.incarnation)
-        self._ready_at = self._held_request = None
-        self._has_verdict = self._was_in_rotation = False
-        self._reports = Reports()
-        self._kill_reason = ""
-        self._started_at = time.monotonic()
-        arguments = [self._handler, "--bind", self.endpoint, "--name", self.name]
-        arguments += ["--max-body", str(config.limits.max_body_bytes)]
-        try:
-            self.process = Process("workers", arguments, around.loop.selector, self._on_output)
-        except OSError as error:
-            self._note_no_process(error)
-            return
-        connection = self.process.connection
-        connection.setblocking(False)
-        around.loop.selector.register(connection, selectors.EVENT_READ, self._read_reports)
-        self._set_timer(config.startup_timeout_s, self._on_startup_timeout)
-
-    def _note_no_process(self, error: OSError) -> None:
-        """The system has no process or descriptor left for it, which may pass."""
-        self.process = None
-        self._died_at = time.monotonic()
-        trouble = f"no process for it ({error.strerror})"
-        self._log(f"{trouble}; {self._restart(trouble)}", "warning")
-
-    def dial(self) -> None:
-        """Have the balancer open a link to it."""
-        self._tell("dial", endpoint=self.endpoint)
-
-    def note_in_rotation(self) -> None:
-        """The balancer has had its first sign of life. A frozen one may say so too late."""
-        if self.process is None or not self.is_alive:
-            return
-        self.why = ""
-        since, what = (self._died_at, "back") if self.restarts else (self._started_at, "ready")
-        if self._was_in_rotation:
-            self._log(f"linked to the new balancer (pid {self.process.pid})")
-        else:
-            took_ms = (time.monotonic() - since) * 1000
-            self._log(f"{what} after {took_ms:.0f} ms (pid {self.process.pid})")
-        self._was_in_rotation = True
-
-    def _read_reports(self) -> None:
-        """Take in what the worker says, a helping at a time."""
-        assert self.process is not None
-        try:
-            data = self.process.connection.recv(REPORT_BYTES_MAX)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""  # as good as closed
-        for report in self._reports.take(data):
-            self._on_report(report)
-        if not data:
-            self._close_connection()
-
-    def _on_report(self, report: Report | None) -> None:
-        if report is None:
-            self._kill("it wrote nonsense to its launcher")
-            return
-        if report["event"] != "ready":
-            self._boot_failures += 1
-            self._around.on_boot_failure(self, report)
-            return
+        """Have a process fill it."""
         self._set_timer(None)
-        self._ready_at = time.monotonic()
+        if self.succession.process is not None:
+            return  # which either takes over or, when it fails, has somebody started
+        try:
+            self.present = self._start_process(self.handler, self)
+        except OSError as error:
+            self._died_at = time.monotonic()
+            trouble = f"no process for it ({error.strerror})"
+            self.log(f"{trouble}; {self._restart(trouble, ready_for_s=None)}", "warning")
+
+    def _start_process(self, handler: str, owner: Owner) -> WorkerProcess:
+        self._processes += 1
+        endpoint = self._around.directory.worker_endpoint(self._place, self._processes)
+        return WorkerProcess(self.name, handler, endpoint, self._around, owner)
+
+    def orders_at_start(self) -> Iterator[Message]:
+        """What a new balancer must know of it; it is told to dial whoever can be dialed."""
+        if self.is_given_up and self.succession.process is None:
+            yield {"op": "removed", "slot": self.name}
+        for old in self._leaving.processes:
+            old.stop()  # what it held was the dead balancer's, and is lost
+        for process in (self.present, self.succession.process):
+            if process is not None and process.is_booted:
+                self.dial(process, beside=process is not self.present)
+
+    def dial(self, process: WorkerProcess, *, beside: bool) -> None:
+        """Have the balancer open a link to it, beside that of an older process or not."""
+        self.incarnation += 1
+        process.dial(self.incarnation, beside=beside)
+
+    def on_booted(self, process: WorkerProcess) -> None:
         self.was_ever_ready = True
         self.why = "connecting"
-        self.dial()
+        self._dial_present()
 
-    def _on_startup_timeout(self) -> None:
-        limit_s = self._around.config.startup_timeout_s
-        self._kill(f"not ready within startup_timeout ({limit_s:g} s)")
-
-    # --- trouble --------------------------------------------------------------------------------
-
-    def note_hung(self, request: str | None) -> None:
-        """The balancer has given it up as hanging: get its stack into the log, then kill it."""
-        if self.process is None or not self.is_alive:
+    def _dial_present(self) -> None:
+        """Unless somebody else is about to take over: a newer link puts an end to older ones."""
+        process = self.present
+        if process is None or not process.is_booted or process.is_linked:
             return
-        doing = f"request {request}" if request else "an earlier balancer's request"
-        self._log(f"hangs in {doing}: its stack follows, then it is killed", "warning")
-        self._kill_reason = f"hung in {doing}"
-        self._held_request = request
-        self.process.signal(signal.SIGABRT)
-        self._set_timer(ABORT_GRACE_S, lambda: self._kill(self._kill_reason))
+        if not self.succession.is_linked:
+            self.dial(process, beside=False)
 
-    def note_lost(self, cause: str, request: str | None) -> None:
-        """The balancer has lost its link: the process is dead, frozen, or not to be talked to."""
-        self._has_verdict = True
-        self._held_request = request or self._held_request
-        if not self.is_alive:
-            self._settle_exit()
-        elif not self._kill_reason and not self._is_stopping:
-            self.why = f"unresponsive: {cause}"
-            self._set_timer(SILENCE_GRACE_S, lambda: self._kill("it was frozen or its link broke"))
+    def note_ready(self, process: WorkerProcess) -> None:
+        """The balancer has had its first sign of life. A frozen one may say so too late."""
+        if not process.is_alive or process.is_stopping or process.kill_reason:
+            return
+        was_in_rotation = process.was_ever_in_rotation
+        process.note_in_rotation()
+        if process is self.succession.process:
+            self._take_over(process)
+        elif process is self.present:
+            self.why = ""
+            self.log(self._arrival(process, was_in_rotation))
 
-    def _kill(self, reason: str) -> None:
-        if self.is_alive:
-            assert self.process is not None
-            self._kill_reason = reason
-            self.process.kill_group()
+    def _arrival(self, process: WorkerProcess, was_in_rotation: bool) -> str:
+        if was_in_rotation:
+            return f"linked again (pid {process.pid})"
+        since, what = (self._died_at, "back") if self.restarts else (process.started_at, "ready")
+        return f"{what} after {_ms_since(since)} ms (pid {process.pid})"
 
-    def note_exit(self) -> None:
-        """Its process has just ended and been reaped."""
-        assert self.process is not None
-        self._died_at = time.monotonic()
-        if self.process.connection.fileno() >= 0:
-            self._read_reports()  # its last words may tell why it could not start
-        self._close_connection()
-        self._around.directory.discard(self.endpoint)
-        self._tell("exited", cause=self.process.exit_cause)
-        if self._ready_at is None or self._has_verdict or self._is_stopping:
-            self._settle_exit()
+    # --- replacement ------------------------------------------------------------------------------
+
+    def replace(self, handler: str, why: str) -> None:
+        """Start a process beside the present one, if there is one, to take over from it.
+
+        ``on_calm`` follows when that is done; before it ``on_not_replaced`` if it cannot be done.
+        """
+        if self.is_given_up:
+            self._tell("add", pool=self.pool)
+        try:
+            self.succession.begin(self._start_process(handler, self.succession), why)
+        except OSError as error:
+            trouble = f"no process for it ({error.strerror})"
+            self._around.loop.after(0, lambda: self.on_no_successor(trouble))
+
+    def _take_over(self, successor: WorkerProcess) -> None:
+        old, self.present, successor.owner = self.present, successor, self
+        self.succession.complete()
+        self.handler, self._policy = successor.handler, RestartPolicy()
+        self.has_failed = self.is_given_up = False
+        self.was_ever_ready = True
+        self.why = ""
+        what, whom = ("replaced", f" for {old.pid}") if old is not None else ("filled", "")
+        took_ms = _ms_since(successor.started_at)
+        self.log(f"{what} after {took_ms} ms (pid {successor.pid}{whom}): {self.succession.why}")
+        if old is not None:
+            self._leaving.take(old)
+        self._tell_if_calm()
+        if successor.worn:
+            self._crew.on_worn(self)
+
+    def on_no_successor(self, trouble: str) -> None:
+        """Its successor cannot take over: whoever is here goes on."""
+        if self._is_stopping or self.is_retired:
+            return
+        if self.present is not None:
+            self._dial_present()
+        elif self.is_given_up:
+            self.has_failed = True
+            self._give_up(trouble)
         else:
-            self._set_timer(VERDICT_GRACE_S, self._settle_exit)
+            self.start()
+        self._crew.on_not_replaced(self, trouble)
+        self._tell_if_calm()
 
-    def _settle_exit(self) -> None:
-        """It is dead, and what it held is known as far as it will be: start anew, or do not."""
-        if self.process is None:
-            return
+    def retire(self) -> None:
+        """Let the slot go for good; ``on_calm`` follows when its last process has ended."""
+        self.is_retired = True
         self._set_timer(None)
-        cause, pid = self.process.exit_cause, self.process.pid
-        self.process = None
+        self._tell("retire", pool=self.pool)
+        present, successor = self.present, self.succession.process
+        self.present = self.succession.process = None
+        if successor is not None:
+            successor.is_linked = False  # the balancer drops who is not ready at once
+            self._leaving.take(successor)
+        if present is not None:
+            self._leaving.take(present)
+        self._tell_if_calm()
+
+    def on_worn(self, process: WorkerProcess) -> None:
+        self._crew.on_worn(self)
+
+    def _tell_if_calm(self) -> None:
+        """Later: not in the middle of what somebody else does with the slots."""
+        if self.is_calm:
+            self._around.loop.after(0, lambda: self._crew.on_calm(self))
+
+    # --- trouble ----------------------------------------------------------------------------------
+
+    def note_lost(self, process: WorkerProcess, cause: str, request: str | None) -> None:
+        if process.is_alive and process is self.present and not self._is_stopping:
+            self.why = f"unresponsive: {cause}"
+        process.note_lost(request)
+
+    def on_link_lost(self, process: WorkerProcess) -> None:
+        self._dial_present()
+
+    def on_boot_failure(self, process: WorkerProcess, report: Report) -> None:
+        self._boot_failures += 1
+        self._crew.on_boot_failure(self, process, report)
+
+    def on_ended(self, process: WorkerProcess) -> None:
+        """It is dead, and what it held is known as far as it will be: start another, or do not."""
+        self.present = None
         if self._is_stopping:
             return
-        lived_s = self._died_at - self._started_at
-        story = f"{cause} after {lived_s:.1f} s (pid {pid})"
-        if self._kill_reason:
-            story += f": {self._kill_reason}"
-        elif self._held_request:
-            story += f" while it held request {self._held_request}"
-        story += f"; {self._restart(str(cause))}"
+        self._died_at = process.died_at
+        ready_for_s = None if process.booted_at is None else process.died_at - process.booted_at
+        held_request = process.held_request is not None
+        cause = process.kill_reason or process.cause
+        next_step = self._restart(cause, ready_for_s, held_request=held_request)
         # Its own words on why it could not start are in the log: how it ended then is no news.
         if self.was_ever_ready or self._boot_failures != 1:
-            self._log(story, "warning")
+            self.log(f"{process.story}; {next_step}", "warning")
 
-    def _restart(self, cause: str) -> str:
+    def _restart(self, cause: str, ready_for_s: float | None, *, held_request: bool = False) -> str:
         """Arrange for what comes next, and say it."""
+        if self.succession.process is not None:
+            self.why = cause
+            return "its successor is on its way"
         if not self._around.config.restart:
-            self.why = f"{self._kill_reason or cause}; restart is off"
-            self._give_up()
+            self._give_up(f"{cause}; restart is off")
             return "not restarted: restart is off"
         delay_s = self._policy.delay_s(
             self._died_at,
-            ready_for_s=None if self._ready_at is None else self._died_at - self._ready_at,
-            held_request=self._held_request is not None,
+            ready_for_s=ready_for_s,
+            held_request=held_request,
             jitter=random.uniform(-1, 1),
         )
         if delay_s is None:
             self.has_failed = True
-            self.why = f"{cause}; failed to start again and again"
-            self._give_up()
-            self._around.loop.after(0, lambda: self._around.on_failed(self))
+            self._give_up(f"{cause}; failed to start again and again")
+            self._around.loop.after(0, lambda: self._crew.on_failed(self))
             return "it failed to start again and again: given up"
-        self.why = self._kill_reason or cause
+        self.why = cause
         self.restarts += 1
         if delay_s == 0:
             self.start()
@@ -247,31 +269,30 @@ class WorkerSlot:
         self._set_timer(delay_s, self.start)
         return f"restarting in {delay_s:.1f} s"
 
-    def _give_up(self) -> None:
+    def _give_up(self, why: str) -> None:
+        self.why = why
         self.is_given_up = True
         self._tell("removed")
 
     # --- stop -----------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Let it finish what it does, then make sure."""
+        """Let everybody finish what they do, then make sure."""
         self._is_stopping = True
         self._set_timer(None)
-        if self.is_alive:
-            assert self.process is not None
-            self.process.signal(signal.SIGTERM)
-            self._set_timer(STOP_GRACE_S, self.kill)
+        for process in self.processes():
+            process.stop()
 
     def kill(self) -> None:
         self._is_stopping = True
-        self._kill("stopping")
+        for process in self.processes():
+            process.kill("stopping")
 
     # --- small print ----------------------------------------------------------------------------
 
     def _set_timer(
         self, delay_s: float | None, callback: Callable[[], None] = lambda: None
     ) -> None:
-        """A slot waits for one thing at a time."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if delay_s is None else self._around.loop.after(delay_s, callback)
@@ -281,14 +302,9 @@ class WorkerSlot:
             {"op": op, "slot": self.name, "incarnation": self.incarnation, **fields}
         )
 
-    def _log(self, text: str, level: str = "info") -> None:
+    def log(self, text: str, level: str = "info") -> None:
         self._around.console.write(self.name, text, level, worker=self.name)
 
-    def _on_output(self, line: str) -> None:
-        self._around.console.write(self.name, f"| {line}", "info", worker=self.name, output=True)
 
-    def _close_connection(self) -> None:
-        assert self.process is not None
-        if self.process.connection.fileno() >= 0:
-            self._around.loop.selector.unregister(self.process.connection)
-            self.process.connection.close()
+def _ms_since(instant: float) -> int:
+    return round((time.monotonic() - instant) * 1000)

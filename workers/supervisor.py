@@ -7,17 +7,20 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 
-from balancer.config import Config
+from balancer.config import Config, to_json
 from balancer.control import Message
 from balancer.printable import printable_line
 from balancer.runtime_directory import NameTaken, RuntimeDirectory
 from workers.balancer_process import BalancerProcess
 from workers.commands import Commands
 from workers.console import Console, as_json
+from workers.crew import Crew
 from workers.loop import Loop, Timer
-from workers.slot import Surroundings, WorkerSlot
+from workers.reload import Reload
+from workers.surroundings import Surroundings
+from workers.terminal import Terminal
 
 OK, POOL_FAILED, BAD_CONFIGURATION, CANNOT_BIND = 0, 1, 2, 3
 SECOND_STOP_S = 3.0
@@ -29,13 +32,16 @@ DRAIN_MARGIN_S = 2.0
 """What the balancer gets beyond the drain's time to send the last answers."""
 
 
-def run(config: Config) -> int:
-    """Run the cluster until it is told to stop or fails; the result is the exit code."""
+def run(config: Config, read_again: Callable[[], Config]) -> int:
+    """Run the cluster until it is told to stop or fails; the result is the exit code.
+
+    ``read_again`` reads the configuration anew, for a reload; it raises ConfigError.
+    """
     try:
         directory = RuntimeDirectory(config.name)
     except (NameTaken, PermissionError) as error:
         return _complain(config, str(error), BAD_CONFIGURATION)
-    supervisor = Supervisor(config, directory)
+    supervisor = Supervisor(config, read_again, directory)
     exit_code = supervisor.run()
     directory.close()
     if supervisor.complaint:
@@ -53,52 +59,52 @@ def _complain(config: Config, text: str, exit_code: int) -> int:
 
 
 class Supervisor:
-    def __init__(self, config: Config, directory: RuntimeDirectory) -> None:
+    def __init__(
+        self, config: Config, read_again: Callable[[], Config], directory: RuntimeDirectory
+    ) -> None:
         self.complaint = ""
         """What made the cluster end before it was of any use, for the person who started it."""
-        self._config = config
         self._exit_code = OK
         self._loop = Loop()
         self._console = Console(config.log_format)
+        self._terminal = Terminal()
+        self._must_outlive_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         self._stops_asked = 0
         self._is_stopping = False
         self._is_announced = False
         self._drain_timer: Timer | None = None
-        self._tracebacks: set[str] = set()
-        self._boot_failed: set[str] = set()
         self._balancer = BalancerProcess(
-            self._loop, self._console, config, self._on_balancer_message, self._orders_at_start
-        )
-        around = Surroundings(
             self._loop,
             self._console,
-            config,
-            directory,
-            self._balancer.send,
-            self._on_boot_failure,
-            self._on_slot_failed,
+            lambda: self._crew.config_for_balancer(),
+            self._on_balancer_message,
+            lambda: self._crew.orders_at_start(),
         )
-        places = iter(range(1 << 30))
-        self._slots = {
-            slot: WorkerSlot(slot, pool.name, pool.handler, next(places), around)
-            for pool in config.pools
-            if pool.handler
-            for slot in pool.slots
-        }
+        self._around = Surroundings(
+            self._loop, self._console, config, directory, self._balancer.send
+        )
+        self._crew = Crew(self._around, self._fail)
+        self._reload = Reload(
+            self._loop, self._console, read_again, lambda: self._config, self._follow
+        )
         self._commands = Commands(
-            self._loop, config, list(self._slots.values()), self._balancer, self._on_stop_command
+            self._loop, self._around, self._crew, self._balancer, self._on_stop_command
         )
+
+    @property
+    def _config(self) -> Config:
+        return self._around.config
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._on_stop_asked)
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGUSR1, self._dump_state)
+        self._loop.on_signal(signal.SIGHUP, self._on_hangup)
         self._announce_start()
         self._loop.after(QUIET_START_S, self._console.release)
         self._balancer.start()
-        for slot in self._slots.values():
-            slot.start()
+        self._crew.start()
         while not (self._is_stopping and self._is_empty()):
             self._loop.turn()
         if not self.complaint:
@@ -109,19 +115,9 @@ class Supervisor:
         return self._exit_code
 
     def _is_empty(self) -> bool:
-        return self._balancer.process is None and not any(
-            slot.is_alive for slot in self._slots.values()
-        )
+        return self._balancer.process is None and not self._crew.is_alive and self._reload.is_over
 
     # --- the balancer ---------------------------------------------------------------------------
-
-    def _orders_at_start(self) -> Iterable[Message]:
-        """What a new balancer must know: who is there to be dialed, and who will not come back."""
-        for slot in self._slots.values():
-            if slot.is_booted:
-                slot.dial()
-            elif slot.is_given_up:
-                yield {"op": "removed", "slot": slot.name}
 
     def _on_balancer_message(self, message: Message) -> None:
         match message:
@@ -129,23 +125,12 @@ class Supervisor:
                 self._fail(str(error), CANNOT_BIND)
             case {"op": "status", "id": number, "snapshot": snapshot}:
                 self._commands.note_snapshot(number, snapshot)
-            case {"op": op, "slot": name, "incarnation": incarnation}:
+            case {"op": op, "slot": _, "incarnation": _}:
                 self._announce_ready(op)
-                slot = self._slots.get(name)
-                if slot is not None and slot.incarnation == incarnation:
-                    self._pass_on(slot, message)
-
-    def _pass_on(self, slot: WorkerSlot, message: Message) -> None:
-        match message:
-            case {"op": "ready"}:
-                slot.note_in_rotation()
-            case {"op": "lost", "cause": cause, "request": request}:
-                slot.note_lost(cause, request)
-            case {"op": "hung", "request": request}:
-                slot.note_hung(request)
+                self._crew.on_balancer_message(message)
 
     def _announce_start(self) -> None:
-        workers = len(self._slots)
+        workers = len(self._config.worker_slots())
         endpoints = sum(len(pool.endpoints) for pool in self._config.pools)
         tasks = [f"starts {workers} worker{'s' * (workers != 1)}"] if workers else []
         tasks += [f"dials {endpoints} endpoint{'s' * (endpoints != 1)}"] if endpoints else []
@@ -162,9 +147,8 @@ class Supervisor:
     # --- the workers ----------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        for slot in self._slots.values():
-            if slot.is_alive and slot.process is not None and slot.process.reap():
-                slot.note_exit()
+        self._crew.reap()
+        self._reload.reap()
         process = self._balancer.process
         if process is not None and process.reap():
             trouble = self._balancer.note_exit()
@@ -177,36 +161,32 @@ class Supervisor:
 
     def _reap_strangers(self) -> None:
         """As PID 1 of a container we inherit every orphan; ours are known to be alive."""
-        ours = {slot.process.pid for slot in self._slots.values() if slot.process is not None}
-        ours.add(self._balancer.pid or 0)
+        ours = {*self._crew.pids, *self._reload.pids, self._balancer.pid or 0}
         with contextlib.suppress(ChildProcessError):  # nobody is left, at the end
             while (
                 dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             ) is not None and dead.si_pid not in ours:
                 os.waitpid(dead.si_pid, 0)
 
-    def _on_boot_failure(self, slot: WorkerSlot, report: dict[str, str]) -> None:
-        """A handler that could not be set up, in the worker's own words, each told once."""
-        if report["event"] == "unknown_handler" and not slot.was_ever_ready:
-            self._fail(report["error"], BAD_CONFIGURATION)
-            return
-        trace = report.get("traceback", report["error"])
-        if trace not in self._tracebacks:
-            self._tracebacks.add(trace)
-            self._console.write(slot.name, f"cannot start:\n{trace.rstrip()}", "error")
-        self._boot_failed.add(slot.name)
-        of_pool = [other for other in self._slots.values() if other.pool == slot.pool]
-        if not any(other.was_ever_ready for other in of_pool) and self._boot_failed >= {
-            other.name for other in of_pool
-        }:
-            self._console.release()
-            self._fail(
-                f"no worker of pool '{slot.pool}' could start: {report['error']}", POOL_FAILED
-            )
+    # --- a new configuration ----------------------------------------------------------------------
 
-    def _on_slot_failed(self, failed: WorkerSlot) -> None:
-        if all(slot.has_failed for slot in self._slots.values() if slot.pool == failed.pool):
-            self._fail(f"every worker of pool '{failed.pool}' failed: {failed.why}", POOL_FAILED)
+    def _on_hangup(self) -> None:
+        if self._terminal.is_gone:
+            self._on_terminal_gone()
+        elif self._balancer.is_wanted:
+            self._log("reload asked for: reading the configuration, trying its handlers")
+            self._reload.ask()
+
+    def _on_terminal_gone(self) -> None:
+        """Nobody can press Ctrl-C any more. Who was started with nohup is to stay."""
+        if not self._must_outlive_terminal and not self._stops_asked:
+            self._on_stop_asked()
+
+    def _follow(self, config: Config) -> None:
+        """New limits at once, then new workers, one after another."""
+        if self._balancer.is_wanted:
+            self._balancer.send({"op": "reconfigure", "config": to_json(config)})
+            self._crew.reload(config)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -242,6 +222,8 @@ class Supervisor:
     def _drain(self, timeout_s: float) -> None:
         """Have every accepted request answered, then stop the workers."""
         self._balancer.is_wanted = False
+        self._crew.stop_rolling()
+        self._reload.stop()
         if self._balancer.process is None:
             self._stop_workers()
             return
@@ -256,14 +238,12 @@ class Supervisor:
     def _stop_workers(self) -> None:
         if not self._is_stopping:
             self._is_stopping = True
-            for slot in self._slots.values():
-                slot.stop()
+            self._crew.stop()
 
     def _kill_all(self) -> None:
         self._is_stopping = True
         self._balancer.kill()
-        for slot in self._slots.values():
-            slot.kill()
+        self._crew.kill()
 
     # --- small print ----------------------------------------------------------------------------
 

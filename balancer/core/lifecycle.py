@@ -63,6 +63,7 @@ class Request:
         "may_have_run",
         "name",
         "once",
+        "patience_ends_at",
         "phase",
         "priority",
         "queue_alarm",
@@ -98,6 +99,8 @@ class Request:
         """It was marked ``once`` and may have been executed: nobody else may get it."""
         self.gives_way = False
         """It has waited on a worker in vain or killed two, and lets others go first for a while."""
+        self.patience_ends_at = 0.0
+        """Until then it waits for workers that are away; after that for other suspects alone."""
         self.deadline_alarm: Alarm | None = None
         self.queue_alarm: Alarm | None = None
         self.grace_alarm: Alarm | None = None

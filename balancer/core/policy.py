@@ -5,10 +5,9 @@ workers are busy is waited for, one with nobody up is passed over. Nobody is ask
 ejected worker only by a request for which nobody in rotation is left.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from balancer.core.events import RequestId
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
 from balancer.core.pool import Member, Pool, State
@@ -71,29 +70,6 @@ def _has_untried(request: Request, pool: Pool) -> bool:
         member.state is State.BUSY and member.slot not in request.excluded
         for member in pool.members.values()
     )
-
-
-def must_give_way(
-    request: Request, pool: Pool, suspects: Container[RequestId], usual_s: float, now: float
-) -> bool:
-    """Whether the suspect had better wait until the pool has got over what happened lately.
-
-    One suspect at a time, and none while workers are away or busy for unusually long: else a few
-    that hang or kill whoever takes them hold the whole pool. The worker that a first timeout left
-    behind does not count: a request whose worker froze is no worse for it.
-    """
-    away = 0
-    for member in pool.members.values():
-        if member.held is not None and member.state is State.BUSY:
-            busy_s = now - member.held.started_at
-            if member.held.request in suspects or 0 < usual_s * _UNUSUAL < busy_s:
-                return True
-        away += member.state not in _IN_ROTATION
-    return away > (request.strikes == 1)
-
-
-_UNUSUAL = 10
-_IN_ROTATION = {State.IDLE, State.BUSY, State.EJECTED}
 
 
 def may_eject(member: Member) -> bool:

@@ -20,17 +20,18 @@ from balancer.core.events import (
     RequestId,
     TryFailed,
     TryTimedOut,
-    WayGiven,
     Why,
     WorkerId,
     WorkerReply,
 )
 from balancer.core.lifecycle import Phase, Request, Signal
 from balancer.core.limits import Limits
-from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose, must_give_way
+from balancer.core.once import OnceNames
+from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
 from balancer.core.pool import Held, Member, Pool, Pools, State
 from balancer.core.pool import Signal as LinkSignal
 from balancer.core.queue import Queue
+from balancer.core.suspects import Suspects
 
 
 class Requests:
@@ -46,18 +47,16 @@ class Requests:
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._once_ids: dict[bytes | str, RequestId] = {}
-        """The latest requests marked ``once`` that were taken in, unless certainly not executed;
-        each with the one that has the name."""
+        self._once_names = OnceNames(limits)
+        self._suspects = Suspects(limits, deadlines)
         self._budget = RetryBudget(limits)
-        self._suspects: dict[RequestId, Request] = {}
-        """The open requests that may be the cause of what happens to their workers."""
         self._service_s = 0.0
         """A moving mean of how long workers take to reply; 0 until the first reply."""
 
     def reconfigure(self, limits: Limits, now: float) -> None:
         """Decide by these limits from now on; open requests keep the dates that they have."""
         self.limits = self._budget.limits = limits
+        self._once_names.limits = self._suspects.limits = limits
         self.place_all(now)
 
     def __len__(self) -> int:
@@ -96,7 +95,7 @@ class Requests:
         request = Request(event, deadline, event.try_timeout_s or limits.try_timeout_s)
         self._open[request.id] = request
         self._clients.setdefault(request.client, {})[request.id] = request
-        self._remember(request)
+        self._once_names.add(request)
         request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
         self._place(request, now, is_joining=True)
 
@@ -105,18 +104,11 @@ class Requests:
             return Reason.TOO_LARGE
         if is_draining:
             return Reason.DRAINING
-        if event.once and event.id in self._once_ids:
+        if self._once_names.has(event):
             return Reason.DUPLICATE
         if len(self._clients.get(event.client, ())) >= self.limits.client_limit:
             return Reason.CLIENT_LIMIT
         return None
-
-    def _remember(self, request: Request) -> None:
-        """A request marked ``once`` that comes again, over another connection say, is refused."""
-        if request.once and request.name is not None:
-            self._once_ids[request.name] = request.id
-            if len(self._once_ids) > self.limits.once_ids_limit:
-                del self._once_ids[next(iter(self._once_ids))]
 
     # --- where a request goes from here -------------------------------------------------------
 
@@ -154,25 +146,14 @@ class Requests:
                 self.give_up(request, now)
 
     def _must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
-        return request.gives_way and must_give_way(
-            request, pool, self._suspects, self._service_s, now
-        )
+        return self._suspects.must_give_way(request, pool, self._service_s, now)
 
     def end_way(self, request: Request, now: float) -> None:
-        """The suspect has given way for long enough: it goes like any other from here."""
-        request.gives_way = False
+        """The suspect has waited long enough for workers, or for all: look again where it goes."""
+        self._suspects.look_again(request, now)
         if request.id in self.queue:
             self.queue.remove(request)
             self._place(request, now)
-
-    def _let_give_way(self, request: Request, now: float) -> None:
-        """Have a suspect wait for better times, as far as that leaves time for a whole try."""
-        self._suspects[request.id] = request
-        patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
-        ends_at = min(now + patience_s, request.deadline - request.try_timeout_s)
-        if ends_at > now:
-            request.gives_way = True
-            request.way_alarm = self._deadlines.set(ends_at, WayGiven(request.id))
 
     def _has_room_for(self, request: Request) -> bool:
         limits, queue = self.limits, self.queue
@@ -207,9 +188,8 @@ class Requests:
             return
         self._deadlines.cancel(request.queue_alarm)
         self._deadlines.cancel(request.grace_alarm)
-        self._deadlines.cancel(request.way_alarm)
-        request.queue_alarm = request.grace_alarm = request.way_alarm = None
-        request.gives_way = False
+        request.queue_alarm = request.grace_alarm = None
+        self._suspects.let_go(request)
         request.forwarded_to(member.worker)
         if request.attempts == 1:
             self._budget.note_first_try(now)
@@ -254,7 +234,7 @@ class Requests:
             self.refuse(request, Reason.RETRY_BUDGET, now)
         else:
             if request.is_suspect:
-                self._let_give_way(request, now)
+                self._suspects.add(request, now)
             self._place(request, now, is_joining=True)
 
     def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, took_s: float) -> None:
@@ -308,11 +288,10 @@ class Requests:
         for alarm in request.alarms():
             self._deadlines.cancel(alarm)
         has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
-        # Another request may have the name: this one may not be marked, or be long forgotten.
-        if not has_run and request.name and self._once_ids.get(request.name) == request.id:
-            del self._once_ids[request.name]
+        if not has_run:
+            self._once_names.forget(request)
         del self._open[request.id]
-        self._suspects.pop(request.id, None)
+        self._suspects.forget(request)
         of_client = self._clients[request.client]
         del of_client[request.id]
         if not of_client:

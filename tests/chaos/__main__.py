@@ -40,7 +40,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="measure the fault table instead")
     parser.add_argument("--sabotage", choices=[*SABOTAGES, "all"], help="see a bug being found")
     parser.add_argument("--keep", help="the directory for the histories and the cluster's log")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if unknown := set((arguments.faults or "").split(",")) - {"", *FAULTS}:
+        parser.error(f"no faults of ours: {', '.join(sorted(unknown))}")
+    if arguments.keep and list(Path(arguments.keep).glob("*.jsonl")):
+        parser.error(f"{arguments.keep} holds the histories of another run")
+    return arguments
 
 
 def report(verdict: Verdict) -> int:

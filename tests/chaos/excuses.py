@@ -118,17 +118,27 @@ class Faults:
             return True
         kinds = self._to_blame(operation, outcome.at)
         is_fragile = operation.once or operation.shell in ("req", "dealer")
-        if outcome.label == LOST and self.cuts(operation, outcome.at) >= LOSSES_MAX:
+        cuts = self.cuts(operation, outcome.at)
+        if cuts and self._is_excused_by_cuts(operation, outcome, cuts):
             return True
-        if operation.kind == "hang" and outcome.label == LATE and self.cuts(operation, outcome.at):
-            return True  # it began anew with another balancer
-        if kinds and operation.kind == "hurried" and outcome.label in (UNREACHABLE, NO_REPLY, LOST):
+        if kinds and operation.kind == "hurried" and outcome.label == NO_REPLY:
+            return True
+        # What three of four workers decline needs all of them, and a drain brings nobody back.
+        if operation.kind == "empty" and outcome.label == EXHAUSTED and "drain" in kinds:
             return True
         return any(
             outcome.label in EXCUSES[kind].of_all
             or (is_fragile and outcome.label in EXCUSES[kind].of_fragile)
             for kind in kinds
         )
+
+    def _is_excused_by_cuts(self, operation: Operation, outcome: Outcome, cuts: int) -> bool:
+        if outcome.label == LOST and cuts >= LOSSES_MAX:
+            return True
+        if outcome.label == LATE:
+            return operation.kind == "hang"  # it began anew with another balancer
+        is_time_over = outcome.at >= operation.deadline
+        return is_time_over and outcome.label in (LOST, UNREACHABLE)
 
     def _to_blame(self, operation: Operation, until: float) -> Sequence[str]:
         return [

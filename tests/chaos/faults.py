@@ -93,6 +93,14 @@ async def drain(world: World, dice: random.Random) -> bool:
     return True
 
 
+async def reload(world: World, dice: random.Random) -> bool:
+    """Have every worker replaced, while whatever else goes on: nobody is to notice."""
+    async with world.is_changing:  # a launcher that has just been started knows no signals yet
+        before = set(world.cluster.workers())
+        world.cluster.launcher.send_signal(signal.SIGHUP)
+    return await until(lambda: not before & set(world.cluster.workers()), GONE_TIMEOUT_S)
+
+
 async def take_descriptors(world: World, dice: random.Random) -> bool:
     """Leave the balancer hardly any descriptors, and use them up."""
     balancer = world.cluster.balancer()
@@ -179,6 +187,7 @@ FAULTS: dict[str, Deed] = {
     "stop-balancer": stop_balancer,
     "kill-launcher": kill_launcher,
     "drain": drain,
+    "reload": reload,
     "descriptors": take_descriptors,
     "deaf": turn_deaf,
     "latency": delay,

@@ -67,8 +67,9 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "once-is-often": Sabotage(
         "C4",
-        "crash,kill",
+        "crash",
         (
+            Edit("tests/chaos/wishes.py", "0.005, dice.random() < 0.3", "0.005, True"),
             Edit(
                 "balancer/core/lifecycle.py",
                 "self.is_final or (self.once and why not in SAFE_FOR_ONCE)",
@@ -117,10 +118,10 @@ SABOTAGES: dict[str, Sabotage] = {
     "one-strike": Sabotage(
         "C9",
         "kill,crash",
-        (Edit(_REQUESTS, "request.strikes >= self._limits.strikes", "request.strikes"),),
+        (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "request.strikes"),),
     ),
     "poison-for-all": Sabotage(
-        "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self._limits.strikes", "False"),)
+        "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "False"),)
     ),
     "never-restarted": Sabotage(
         "C11", "kill", (Edit("workers/restart.py", "return 0.0", "return 3600.0"),)

@@ -32,10 +32,9 @@ class Bench:
     """Who sends the bad requests, on a connection of its own."""
     record: Record
     bad: list[int] = field(default_factory=list)
-    next_victim: int = 0
 
     def victim(self) -> int:
-        """One worker after another, the oldest process first."""
+        """The oldest process, so that each has its turn."""
         return children_of(self.cluster.launcher.pid, "workers")[0]
 
     def kill_worker(self) -> None:

@@ -270,6 +270,22 @@ def test_our_client_gives_a_call_up_after_three_lost_connections_and_not_before(
     assert tale.found() == []
 
 
+def test_a_call_whose_time_is_over_while_there_is_no_connection_may_say_so(tale: Tale) -> None:
+    tale.broke("kill-launcher", 0.1, 0.6)
+    for op, timeout_s in (("over", 0.5), ("not over", 5.0)):
+        tale.asked(op, kind="hurried", timeout_s=timeout_s)
+        tale.replied(op, 503, "unreachable", at=0.55)
+    assert tale.found() == ["C9"]
+
+
+def test_what_most_workers_decline_may_find_nobody_while_the_cluster_drains(tale: Tale) -> None:
+    for begin in (0.0, 100.0):
+        tale.asked(f"at {begin}", kind="empty", at=begin)
+        tale.replied(f"at {begin}", 503, "exhausted", at=begin + 0.5)
+    tale.broke("drain", 0.2, 1.0)
+    assert tale.found() == ["C9"]
+
+
 # --- C10 poison ---------------------------------------------------------------------------------
 
 

@@ -24,8 +24,14 @@ from tests.chaos.wishes import Wish
 from tests.cluster.running import PROJECT, Cluster, free_address
 
 WORKERS = 4
+BY_HAND = ("garble", "answer")
+"""The deeds of the workers written by hand."""
 TRY_TIMEOUT_S = 1.0
 DRAIN_TIMEOUT_S = 1.5
+MAX_REQUESTS = 600
+"""A worker is replaced every other second or so."""
+REVIVE_GRACE_S = 3.0
+"""Where everybody shares two cores, five interpreters may take more than the usual second."""
 STOP_TIMEOUT_S = 20.0
 SHELLS = [("sync", False), ("async", False), ("req", False), ("dealer", False)]
 PROXIED_SHELLS = [("sync", True), ("async", True), ("dealer", True)]
@@ -78,18 +84,18 @@ class World:
         self._numbers = itertools.count(1)
         self._by_hand: list[subprocess.Popen[bytes]] = []
         self._environment = {RUNS_VARIABLE: str(self.runs)}
-        endpoints = [free_address(), free_address()]
-        for endpoint, deed in zip(endpoints, ("garble", "answer"), strict=True):
-            self._by_hand.append(self._start("by_hand", endpoint, deed))
+        self._endpoints = [free_address() for _ in BY_HAND]
         config = directory / "cluster.toml"
         config.write_text(
             f'[[pool]]\nname = "work"\nhandler = "tests.chaos.jobs:Worker"\nworkers = {WORKERS}\n'
-            f'[[pool]]\nname = "by-hand"\nendpoints = {endpoints}\n'
+            f'[[pool]]\nname = "by-hand"\nendpoints = {self._endpoints}\n'
         )
         options = {
             "--config": str(config),
             "--try-timeout": f"{TRY_TIMEOUT_S}s",
             "--drain-timeout": f"{DRAIN_TIMEOUT_S}s",
+            "--max-requests": str(MAX_REQUESTS),
+            "--revive-grace": f"{REVIVE_GRACE_S}s",
         }
         arguments = itertools.chain.from_iterable(options.items())
         self.cluster = ChaosCluster(
@@ -99,6 +105,8 @@ class World:
         self.proxy = Proxy((host, int(port)))
 
     async def __aenter__(self) -> "World":
+        for endpoint, deed in zip(self._endpoints, BY_HAND, strict=True):
+            self._by_hand.append(self._start("by_hand", endpoint, deed))
         self.cluster.start()
         self._reader = asyncio.create_task(self._read_log())
         self.proxy_address = await self.proxy.open()
@@ -163,8 +171,18 @@ class World:
         self.journal.append("client killed", client=name)
         self.start_client(shell, via_proxy)
 
+    async def wait_for_clients(self) -> None:
+        """Wait until each has begun to ask: only then it knows how to end, too."""
+
+        def have_asked() -> bool:
+            history = self.history.read_text()
+            return all(f'"client": "{name}"' in history for name, _ in self.clients.values())
+
+        assert await until(have_asked, STOP_TIMEOUT_S), "a client does not ask"
+
     async def stop_clients(self) -> None:
         """Let them finish what is in flight."""
+        await self.wait_for_clients()
         processes = [process for _, process in self.clients.values()]
         for process in processes:
             process.terminate()

@@ -110,8 +110,11 @@ class Record:
 
     def runs(self, name: str = "") -> list[dict[str, Any]]:
         """Every run of the requests of that name so far, in order of time."""
-        lines = Path(self.path).read_text().splitlines()
-        return [run for run in map(json.loads, lines) if run["name"] == name]
+        return [run for run in self.every_run() if run["name"] == name]
+
+    def every_run(self) -> list[dict[str, Any]]:
+        """Every run so far, whatever the request's name."""
+        return [json.loads(line) for line in Path(self.path).read_text().splitlines()]
 
     def wait_for_runs(self, number: int, timeout_s: float = 10.0) -> None:
         """Wait until requests without a name have run so many times."""

@@ -45,14 +45,6 @@ REQUESTS: dict[str, Slips] = {
             "now + min(timeout_s, limits.deadline_max_s)",
             "now + timeout_s",
         ),
-        "a once name is not remembered": (
-            "            self._once_ids[request.name] = request.id\n",
-            "            self._once_ids.pop(request.name, None)\n",
-        ),
-        "anybody's end makes a once name forgotten": (
-            "if not has_run and request.name and self._once_ids.get(request.name) == request.id:",
-            "if not request.attempts and request.name in self._once_ids:",
-        ),
         "a refused once name stays known": (
             "has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying",
             "has_run = True",
@@ -107,17 +99,33 @@ REQUESTS: dict[str, Slips] = {
             "        self._deadlines.cancel(request.grace_alarm)\n",
             "        self._deadlines.cancel(request.grace_alarm)\n",
         ),
+    },
+    "once.py": {
+        "a once name is not remembered": (
+            "            self._names[request.name] = request.id\n",
+            "            self._names.pop(request.name, None)\n",
+        ),
+        "anybody's end makes a once name forgotten": (
+            "and self._names.get(request.name) == request.id:",
+            "and request.name in self._names:",
+        ),
+    },
+    "suspects.py": {
         "a suspect goes beside another": (
-            "        self._suspects[request.id] = request\n",
-            "        self._suspects.pop(request.id, None)\n",
+            "        self._open[request.id] = request\n",
+            "        self._open.pop(request.id, None)\n",
         ),
         "a suspect gives way for ever": (
-            "        request.gives_way = False\n        if request.id in self.queue:",
-            "        if request.id in self.queue:",
+            "        request.gives_way = now < last_chance_at\n",
+            "        request.gives_way = True\n",
         ),
         "a suspect leaves no time for its try": (
-            "min(now + patience_s, request.deadline - request.try_timeout_s)",
-            "min(now + patience_s, request.deadline)",
+            "        last_chance_at = request.deadline - request.try_timeout_s\n        if",
+            "        last_chance_at = request.deadline\n        if",
+        ),
+        "a suspect does not wait for those who are away": (
+            "return troubled >= max(1, len(pool.members) // SHARE)",
+            "return troubled > max(1, len(pool.members) // SHARE)",
         ),
     },
     "lifecycle.py": {
@@ -205,9 +213,5 @@ REQUESTS: dict[str, Slips] = {
             "if n > oldest - 5}",
         ),
         "the budget is not written down": ("        this_second[1] += 1\n", "        pass\n"),
-        "a suspect does not wait for those who are away": (
-            "return away > (request.strikes == 1)",
-            "return away > 1 + (request.strikes == 1)",
-        ),
     },
 }

@@ -30,13 +30,13 @@ def test_it_is_caught(name: str) -> None:
 
 
 def test_a_change_that_changes_nothing_survives() -> None:
-    mutant = Mutant("nothing", "policy.py", "_UNUSUAL = 10\n", "_UNUSUAL = 5 + 5\n")
+    mutant = Mutant("nothing", "suspects.py", "\nUNUSUAL = 10\n", "\nUNUSUAL = 5 + 5\n")
     catch = hunt(mutant, seeds=20)
     assert (catch.checker, catch.seed) == (None, 20)
 
 
-@pytest.mark.parametrize("old", ["no such text", "return", "_UNUSUAL = 10\n"])
+@pytest.mark.parametrize("old", ["no such text", "return", "\nUNUSUAL = 10\n"])
 def test_a_mutant_that_does_not_apply_is_told(old: str) -> None:
-    mutant = Mutant("it", "policy.py", old, "_UNUSUAL = = 10\n")
+    mutant = Mutant("it", "suspects.py", old, "\nUNUSUAL = = 10\n")
     with pytest.raises(DoesNotApply):
         mutated(mutant, source_of(mutant).read_text(encoding="utf-8"))

@@ -107,6 +107,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "name": ("blue", "blue"),
     "bind": ("ipc:///tmp/x", "ipc:///tmp/x"),
     "restart": ("false", False),
+    "max_requests": ("50", 50),
+    "max_rss": ("1GiB", 1 << 30),
     "log_format": ("json", "json"),
     "startup_timeout": ("5m", 300.0),
     "drain_timeout": ("1s", 1.0),

@@ -8,6 +8,7 @@ from workers.reports import REPORT_BYTES_MAX, Reports
 
 READY = {"event": "ready", "endpoint": "ipc:///somewhere"}
 FAILED = {"event": "boot_error", "error": "ValueError: no", "traceback": "…"}
+WORN = {"event": "worn", "why": "served 50 requests"}
 
 
 def lines(*reports: object) -> bytes:
@@ -15,7 +16,7 @@ def lines(*reports: object) -> bytes:
 
 
 def test_reports_are_read_however_they_arrive() -> None:
-    assert list(Reports().take(lines(READY, FAILED))) == [READY, FAILED]
+    assert list(Reports().take(lines(READY, WORN, FAILED))) == [READY, WORN, FAILED]
     reports = Reports()
     in_pieces = [list(reports.take(bytes((byte,)))) for byte in lines(READY, FAILED)]
     assert [report for some in in_pieces for report in some] == [READY, FAILED]
@@ -23,7 +24,17 @@ def test_reports_are_read_however_they_arrive() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"junk", b"", b"7", b"[]", b"{}", b'{"event": "left"}', b'{"event": 1, "error": 2}', b"\xff"],
+    [
+        b"junk",
+        b"",
+        b"7",
+        b"[]",
+        b"{}",
+        b'{"event": "left"}',
+        b'{"event": "worn"}',
+        b'{"event": 1, "error": 2}',
+        b"\xff",
+    ],
 )
 def test_nonsense_is_told_from_reports(line: bytes) -> None:
     assert list(Reports().take(line + b"\n")) == [None]

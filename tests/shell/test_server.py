@@ -18,12 +18,12 @@ MANY_LINKS = """
 import time
 from balancer.core.events import WorkerConnected, WorkerId
 from balancer.core.limits import Limits
-from balancer.server import SOCKETS_PER_WORKER, SOCKETS_SPARE, raise_descriptor_limit
+from balancer.server import SOCKETS_MAX, raise_descriptor_limit
 from balancer.transport import Transport
 
 workers = 400  # libzmq's own limit, 1023 sockets, is reached at 341
 raise_descriptor_limit()
-transport = Transport(Limits(), "many", SOCKETS_PER_WORKER * workers + SOCKETS_SPARE)
+transport = Transport(Limits(), "many", SOCKETS_MAX)
 import zmq
 context = zmq.Context()
 peer = context.socket(zmq.REP)

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 import zmq
 
-from balancer.wire import values
+from balancer.wire import tasks, values
 from tests.shell.worker_process import (
     PATIENCE_S,
     Worker,
@@ -199,3 +199,15 @@ def test_an_ipc_socket_is_its_users_alone(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
         with link(f"ipc://{path}") as req:
             assert ask(req, "x").status == 200
+
+
+def test_a_worn_worker_says_so_once_and_goes_on_serving() -> None:
+    with serving("workers.demo:echo", "--max-requests", "3") as (worker, req):
+        req.send_multipart(tasks.PING)
+        assert req.recv_multipart()[-1], "a ping is no request"
+        assert [ask(req, "x").status for _ in range(6)] == [200] * 6
+        assert worker.event() == {"event": "worn", "why": "served 3 requests"}
+        worker.process.terminate()
+        assert worker.exit_code() == 0
+        worker.launcher.settimeout(1.0)
+        assert worker.launcher.recv(100) == b""

@@ -162,8 +162,9 @@ class Ledger:
         self.retries.again[int(now)] += costs_budget(case)
         if case.is_suspect:
             patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
-            until = min(now + patience_s, case.deadline - case.try_timeout_s)
-            case.gives_way_until = until if until > now else None
+            last_chance_at = case.deadline - case.try_timeout_s
+            case.patient_until = min(now + patience_s, last_chance_at)
+            case.gives_way_until = last_chance_at if last_chance_at > now else None
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True
             case.is_final = case.arrived.once

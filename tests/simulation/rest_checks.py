@@ -85,7 +85,9 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     dates = [case.deadline for case in ledger.cases.values()]
     if ledger.is_draining and dates:
         dates.append(ledger.drain_ends_at)
-    dates += [c.gives_way_until for c in ledger.queued.values() if c.gives_way_until is not None]
+    for case in ledger.queued.values():
+        if case.gives_way_until is not None:
+            dates.append(case.patient_until if case.patient_until > now else case.gives_way_until)
     dates += [next_date(worker) for worker in ledger.roster.all()]
     soonest = min(dates, default=NEVER)
     if ledger.event is None and soonest <= now - TINY_S:

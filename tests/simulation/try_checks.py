@@ -25,7 +25,7 @@ def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
     # In the midst of passing dates nobody can tell from outside which of them are behind us.
     if action.request in ledger.queued and ledger.event is not None:
         _check_turn(ledger, case, worker)
-        _check_way(ledger, case, worker)
+        _check_way(ledger, now, case, worker)
 
 
 def _check_untried(ledger: Ledger, case: Case, worker: Worker) -> None:
@@ -119,20 +119,21 @@ def _turn(case: Case) -> tuple[int, int]:
     return case.arrived.priority, 0 if case.failed else case.arrived.request
 
 
-def _check_way(ledger: Ledger, case: Case, worker: Worker) -> None:
-    """A suspect goes alone, and not while others than the one it hung are away."""
+def _check_way(ledger: Ledger, now: float, case: Case, worker: Worker) -> None:
+    """A suspect goes only where less than a quarter of the pool is in trouble, or nobody."""
     if case.gives_way_until is None:
         return
-    away = 0
-    for slot in ledger.roster.slots[worker.pool]:
+    slots, trouble = ledger.roster.slots[worker.pool], 0
+    for slot in slots:
         other = ledger.roster.workers.get(slot)
-        away += other is None or other.state in (State.CONNECTING, State.OVERDUE)
-        held = other.attempt if other is not None and other.state is State.BUSY else None
-        beside = ledger.cases.get(held.request) if held is not None else None
-        if beside is not None and beside.is_suspect:
-            raise Violation("suspects", f"{case} goes beside {beside}")
-    if away > (case.strikes == 1):
-        raise Violation("suspects", f"{case} goes while {away} workers are away")
+        is_own = case.strikes == 1 and slot in case.excluded_slots
+        if other is None or other.state in (State.CONNECTING, State.OVERDUE):
+            trouble += now < case.patient_until and not is_own
+        elif other.state is State.BUSY and other.attempt is not None:
+            beside = ledger.cases.get(other.attempt.request)
+            trouble += beside is not None and beside.is_suspect
+    if trouble >= max(1, len(slots) // 4):
+        raise Violation("suspects", f"{case} goes while {trouble} workers are in trouble")
 
 
 def check_try_failed(ledger: Ledger, now: float, action: ev.TryFailed) -> None:

@@ -1,0 +1,75 @@
+"""Requests that may be the cause of what happens to their workers: they give way to others.
+
+A suspect has hung one worker or killed two. Served ahead of everybody else, as any other request
+that comes back, a few of them would hold a whole pool: each takes one worker after another.
+"""
+
+from balancer.core.deadlines import Deadlines
+from balancer.core.events import RequestId, WayGiven
+from balancer.core.lifecycle import Request
+from balancer.core.limits import Limits
+from balancer.core.pool import Member, Pool, State
+
+SHARE = 4
+"""Suspects may hold a quarter of a pool, or one worker."""
+UNUSUAL = 10
+"""Busy for so many times as long as usual: that worker may hang, too."""
+_IN_ROTATION = {State.IDLE, State.BUSY, State.EJECTED}
+
+
+class Suspects:
+    """Tell it who becomes one, who is forwarded and who is over."""
+
+    def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
+        self.limits = limits
+        self._deadlines = deadlines
+        self._open: dict[RequestId, Request] = {}
+
+    def add(self, request: Request, now: float) -> None:
+        """Have it wait for better times, as far as that leaves time for a whole try."""
+        self._open[request.id] = request
+        last_chance_at = request.deadline - request.try_timeout_s
+        if last_chance_at > now:
+            patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+            request.gives_way = True
+            request.patience_ends_at = min(now + patience_s, last_chance_at)
+            request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
+
+    def look_again(self, request: Request, now: float) -> None:
+        """It has waited long enough for workers; or for other suspects, too."""
+        last_chance_at = request.deadline - request.try_timeout_s
+        request.gives_way = now < last_chance_at
+        if request.gives_way:
+            request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
+
+    def let_go(self, request: Request) -> None:
+        """It is forwarded. Until that has failed it gives way no more."""
+        self._deadlines.cancel(request.way_alarm)
+        request.way_alarm = None
+        request.gives_way = False
+
+    def forget(self, request: Request) -> None:
+        self._open.pop(request.id, None)
+
+    def must_give_way(self, request: Request, pool: Pool, usual_s: float, now: float) -> bool:
+        """Whether it had better wait until the pool has got over what happened lately.
+
+        As long as it is patient, workers that are away, or busy for unusually long, count like
+        those that a suspect holds. Its own first victim does not: a request whose worker froze is
+        no worse for it.
+        """
+        if not request.gives_way:
+            return False
+        is_patient = now < request.patience_ends_at
+        troubled = 0
+        for member in pool.members.values():
+            if member.held is not None and member.state is State.BUSY:
+                is_unusual = 0 < usual_s * UNUSUAL < now - member.held.started_at
+                troubled += member.held.request in self._open or (is_patient and is_unusual)
+            elif is_patient and member.state not in _IN_ROTATION:
+                troubled += not _is_only_victim(request, member)
+        return troubled >= max(1, len(pool.members) // SHARE)
+
+
+def _is_only_victim(request: Request, member: Member) -> bool:
+    return request.strikes == 1 and member.slot in request.excluded

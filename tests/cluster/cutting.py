@@ -1,0 +1,43 @@
+"""A handler that breaks the connection of its own process to the balancer, as a network would."""
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+from typing import Any
+
+
+def work(request: Any) -> int:
+    """Take ``sleep_s``; before it ``cut`` the connection, now or for as long as we live."""
+    if request.get("cut") == "now":
+        assert cut() == 1
+    elif request.get("cut") == "always":
+        threading.Thread(target=cut_always, daemon=True).start()
+    time.sleep(request.get("sleep_s", 0.0))
+    return os.getpid()
+
+
+def cut() -> int:
+    """How many connections to our own socket file were shut down."""
+    return sum(_shut_down(int(descriptor)) for descriptor in os.listdir("/proc/self/fd"))
+
+
+def _shut_down(descriptor: int) -> bool:
+    with contextlib.suppress(OSError):  # closed meanwhile, or not connected
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            is_ours = copy.family == socket.AF_UNIX and "/failover-cluster-" in copy.getsockname()
+            if is_ours and not copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                copy.shutdown(socket.SHUT_RDWR)
+                return True
+    return False
+
+
+def cut_always() -> None:
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        cut()
+        time.sleep(0.001)

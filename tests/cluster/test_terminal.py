@@ -1,0 +1,71 @@
+"""A cluster that was started at a terminal, which is closed: by the same signal as a reload."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from balancer.control import ask
+from tests.cluster.running import (
+    PROJECT,
+    free_address,
+    is_alive,
+    processes_of_session_tree,
+    run_cluster_command,
+    wait_until,
+)
+
+AS_NOHUP_DOES = ("env", "--ignore-signal=HUP")
+
+
+@contextmanager
+def at_terminal(name: str, *prefix: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The demo, the leader of a terminal's session, and the other end of that terminal."""
+    ours, theirs = pty.openpty()
+    command = run_cluster_command("--name", name, "--bind", free_address())
+    launcher = subprocess.Popen(
+        ["setsid", "--ctty", *prefix, *command],
+        cwd=PROJECT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        yield launcher, ours
+    finally:
+        launcher.kill()
+        launcher.wait(5)
+
+
+def read_until(terminal: int, text: bytes) -> None:
+    output, deadline = b"", time.monotonic() + 20
+    while text not in output and time.monotonic() < deadline:
+        output += os.read(terminal, 4096)
+    assert text in output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it needs the tools of Linux")
+@pytest.mark.parametrize("prefix", [(), AS_NOHUP_DOES], ids=["as it is", "with nohup"])
+def test_the_cluster_ends_with_its_terminal_unless_started_with_nohup(
+    prefix: tuple[str, ...],
+) -> None:
+    name = f"terminal-{os.getpid()}-{len(prefix)}"
+    with at_terminal(name, *prefix) as (launcher, terminal):
+        read_until(terminal, b"ready on")
+        os.kill(launcher.pid, signal.SIGHUP)
+        read_until(terminal, b"reloaded: 3 workers")
+        tree = processes_of_session_tree(launcher.pid)
+        os.close(terminal)
+        if prefix:
+            for _ in range(2):  # the second answer is given after the signal was seen to
+                assert not ask(name, "status")["cluster"]["draining"]
+            launcher.terminate()
+        assert launcher.wait(10) == 0
+        wait_until(lambda: not any(map(is_alive, tree)), 5, "all have ended with it")

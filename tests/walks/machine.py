@@ -1,0 +1,333 @@
+"""The walk: whatever can happen to a core, in any order, at any time, with the books kept along."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.strategies import SearchStrategy
+
+from balancer.core import events as ev
+from balancer.core.dispatcher import Dispatcher
+from balancer.core.events import Action, ClientId, Event, Outcome, RequestId, WorkerId, WorkerReply
+from balancer.core.limits import Limits
+from tests.core.story import say
+from tests.walks.books import Books, State, Worker
+from tests.walks.deeds import note_action
+from tests.walks.news import note_event
+from tests.walks.rest import begin_to_expire, check_after_expire, check_after_step
+
+START = 1000.0
+TURNS_MAX = 1000
+POOLS = ("a", "b", "s")
+STATIC_POOL = "s"
+"""Its workers are not ours: nobody kills them."""
+
+# Times are sums of powers of two, so that dates coincide and are exact.
+USUAL: dict[str, Any] = {
+    "deadline_s": 8.0,
+    "deadline_max_s": 16.0,
+    "try_timeout_s": 1.0,
+    "max_body_bytes": 100,
+    "retry_budget_per_worker": 100,
+    "hang_kill_after_s": 0.5,
+    "ejection_tries": 1,
+    "ejection_s": 1.0,
+}
+ODD_LIMITS: tuple[dict[str, Any], ...] = (
+    {"ejection_tries": 1000},
+    {"ejection_tries": 2, "ejection_s": 0.25, "ejection_max_s": 0.5},
+    {"on_empty_next_pool": True},
+    {"strikes": 1},
+    {"strikes": 10},
+    {"revive_grace_s": 0.25},
+    {"revive_grace_s": 4.0},
+    {"revive_grace_s": 0.0},
+    {"hang_kill_after_s": 4.0},
+    {"try_timeout_s": 2.0},
+    {"deadline_s": 2.0},
+    {"deadline_max_s": 1.0},
+    {"try_start_min_s": 0.25},
+    {"queue_limit": 1},
+    {"queue_limit": 0},
+    {"queue_limit_bytes": 150},
+    {"queue_timeout_s": 0.5},
+    {"client_limit": 2},
+    {"once_ids_limit": 1},
+    {"retry_budget": 0.0, "retry_budget_per_worker": 0},
+    {"retry_budget": 0.5, "retry_budget_per_worker": 0, "retry_budget_window_s": 1},
+)
+WISHES: tuple[dict[str, Any], ...] = (
+    {"once": True},
+    {"once": True, "id": "one"},
+    {"once": True, "id": b"two"},
+    {"id": "one"},
+    {"priority": 0},
+    {"priority": 2},
+    {"timeout_s": 1.0},
+    {"timeout_s": 0.25},
+    {"timeout_s": 0.0},
+    {"timeout_s": 100.0},
+    {"try_timeout_s": 0.25},
+    {"try_timeout_s": 3.0},
+    {"size_bytes": 60},
+    {"size_bytes": 101},
+)
+
+
+def _some(changes: tuple[dict[str, Any], ...], max_size: int) -> SearchStrategy[dict[str, Any]]:
+    """Few of them at a time, as most have less to tell when they come together."""
+    return st.lists(st.sampled_from(changes), max_size=max_size).map(
+        lambda chosen: {name: value for change in chosen for name, value in change.items()}
+    )
+
+
+OUTCOMES = st.sampled_from(Outcome)
+WHICH = st.integers(0, 11)
+"""Whom a rule means, counted among those that it could mean."""
+
+
+class Line:
+    """Of the story of a walk, put into words only if somebody is to read it."""
+
+    def __init__(self, now: float, what: Event | Action) -> None:
+        self.now = now
+        self.what = what
+
+    def __repr__(self) -> str:
+        if isinstance(self.what, Action):
+            return f"    at {self.now}: {say(self.what)}"
+        return f"  at {self.now}: {self.what}"
+
+
+class Walk(RuleBasedStateMachine):
+    """A rule is something that happens; what the core does is checked after each."""
+
+    core_class: type[Dispatcher] = Dispatcher
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self._requests = count(1)
+        self._incarnations = count(1)
+        self._events_told = 0
+        self._gone: list[WorkerId] = []
+        self._just_forwarded: list[WorkerId] = []
+
+    @initialize(
+        odd=_some(ODD_LIMITS, 4),
+        up=st.sampled_from(("a1", "a1 a2", "a1 a2", "a1 a2 a3", "a1 b1 s1")),
+    )
+    def begin(self, odd: dict[str, Any], up: str) -> None:
+        limits = Limits(**USUAL | odd)
+        self.core = self.core_class(limits, POOLS)
+        self.books = Books(limits, list(POOLS))
+        for slot in ("a1", "a2", "b1", "s1", *up.split()):
+            self._happens(ev.SlotAdded(slot, slot[0], is_ours=slot[0] != STATIC_POOL))
+        for slot in up.split():
+            worker = WorkerId(slot, next(self._incarnations))
+            self._happens(ev.WorkerConnected(worker))
+            self._happens(ev.WorkerReady(worker))
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    @rule(client=st.sampled_from((b"x", b"y")), wishes=_some(WISHES, 3))
+    def request_arrives(self, client: bytes, wishes: dict[str, Any]) -> None:
+        request = RequestId(next(self._requests))
+        self._happens(ev.RequestArrived(request, ClientId(client), **wishes))
+
+    @rule(number=st.integers(2, 4), once=st.booleans())
+    def plain_requests_arrive(self, number: int, once: bool) -> None:
+        for _ in range(number):
+            request = RequestId(next(self._requests))
+            self._happens(ev.RequestArrived(request, ClientId(b"z"), once=once))
+
+    @precondition(lambda self: self._is_odd_time())
+    @rule()
+    def unreadable_request_arrives(self) -> None:
+        request = RequestId(next(self._requests))
+        self._happens(ev.RequestUnreadable(request, ClientId(b"x"), "no map"))
+
+    @precondition(lambda self: self.books.open)
+    @rule(client=st.sampled_from((b"x", b"y")))
+    def client_leaves(self, client: bytes) -> None:
+        self._happens(ev.ClientGone(ClientId(client)))
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    @precondition(lambda self: self._is_odd_time())
+    @rule(pool=st.sampled_from(POOLS), number=st.integers(1, 3))
+    def slot_is_added(self, pool: str, number: int) -> None:
+        self._happens(ev.SlotAdded(f"{pool}{number}", pool, is_ours=pool != STATIC_POOL))
+
+    @precondition(lambda self: self.books.slots and self._is_odd_time())
+    @rule(which=WHICH, is_retired=st.booleans())
+    def slot_goes(self, which: int, is_retired: bool) -> None:
+        slot = sorted(self.books.slots)[which % len(self.books.slots)]
+        self._happens(ev.SlotRetired(slot) if is_retired else ev.SlotRemoved(slot))
+
+    @precondition(lambda self: self.books.slots)
+    @rule(which=WHICH, beside_older=st.booleans(), is_ready=st.booleans())
+    def worker_connects(self, which: int, beside_older: bool, is_ready: bool) -> None:
+        slot = sorted(self.books.slots)[which % len(self.books.slots)]
+        worker = WorkerId(slot, next(self._incarnations))
+        self._happens(ev.WorkerConnected(worker, beside_older))
+        if is_ready:
+            self._happens(ev.WorkerReady(worker))
+
+    def _are_connecting(self) -> list[Worker]:
+        return [worker for worker in self.books.workers() if worker.state is State.CONNECTING]
+
+    @precondition(lambda self: self._are_connecting())
+    @rule(which=WHICH)
+    def worker_gets_ready(self, which: int) -> None:
+        connecting = self._are_connecting()
+        self._happens(ev.WorkerReady(connecting[which % len(connecting)].id))
+
+    @precondition(lambda self: any(self.books.workers()))
+    @rule(which=WHICH)
+    def worker_dies(self, which: int) -> None:
+        workers = list(self.books.workers())
+        self._happens(ev.WorkerLost(workers[which % len(workers)].id))
+
+    @precondition(lambda self: self._just_forwarded)
+    @rule(which=WHICH)
+    def worker_does_not_get_it(self, which: int) -> None:
+        worker = self._just_forwarded[which % len(self._just_forwarded)]
+        self._happens(ev.WorkerLost(worker, undelivered=True))
+
+    def _have_one(self) -> list[Worker]:
+        return [worker for worker in self.books.workers() if worker.held is not None]
+
+    @precondition(lambda self: self._have_one())
+    @rule(which=WHICH)
+    def worker_answers(self, which: int) -> None:
+        holders = self._have_one()
+        self._replies(holders[which % len(holders)].id, Outcome.ANSWER)
+
+    @rule()
+    def every_slot_is_filled(self) -> None:
+        for name, slot in sorted(self.books.slots.items()):
+            if slot.worker is None:
+                worker = WorkerId(name, next(self._incarnations))
+                self._happens(ev.WorkerConnected(worker))
+                self._happens(ev.WorkerReady(worker))
+
+    @precondition(lambda self: self._have_one())
+    @rule(which=WHICH, outcome=OUTCOMES)
+    def worker_replies(self, which: int, outcome: Outcome) -> None:
+        holders = self._have_one()
+        self._replies(holders[which % len(holders)].id, outcome)
+
+    @precondition(lambda self: self._have_one())
+    @rule(which=WHICH, outcome=OUTCOMES)
+    def worker_replies_after_a_while(self, which: int, outcome: Outcome) -> None:
+        """Long enough for its try to time out, too short for it to be killed."""
+        holder = self._have_one()[which % len(self._have_one())]
+        assert holder.held is not None
+        self._let_time_pass_until(max(self.now, holder.held.expires_at))
+        self._replies(holder.id, outcome)
+
+    @precondition(lambda self: self._gone)
+    @rule(which=WHICH, kind=st.integers(0, 4))
+    def news_comes_of_the_past(self, which: int, kind: int) -> None:
+        worker = self._gone[which % len(self._gone)]
+        reply = WorkerReply(Outcome.ANSWER, value=b"late")
+        news: tuple[Event, ...] = (
+            ev.WorkerReady(worker),
+            ev.WorkerLost(worker),
+            ev.WorkerLost(worker, undelivered=True),
+            ev.ReplyArrived(worker, reply),
+            ev.WorkerReady(worker),
+        )
+        assert self._happens(news[kind]) == [], "news of the past must change nothing"
+
+    def _replies(self, worker: WorkerId, outcome: Outcome) -> None:
+        # Each reply is another object, so that it is known wherever it turns up.
+        value = f"{worker} at {self.now}".encode()
+        self._happens(ev.ReplyArrived(worker, WorkerReply(outcome, value=value)))
+
+    # --- the rest of the world --------------------------------------------------------------------
+
+    @rule(duration_s=st.sampled_from((0.25, 0.5, 1.0, 4.0)))
+    def time_passes(self, duration_s: float) -> None:
+        self._let_time_pass_until(self.now + duration_s)
+
+    @precondition(lambda self: self.core.next_deadline() is not None)
+    @rule()
+    def next_date_comes(self) -> None:
+        due = self.core.next_deadline()
+        assert due is not None
+        self._let_time_pass_until(max(self.now, due))
+
+    @rule(duration_s=st.sampled_from((0.25, 1.0, 4.0)))
+    def core_is_held_up(self, duration_s: float) -> None:
+        """The next thing is told before the core looks at the clock again."""
+        self.now += duration_s
+
+    @precondition(lambda self: self._is_odd_time() and self._events_told > 30)
+    @rule(timeout_s=st.sampled_from((4.0, 0.5, 0.0)))
+    def drain_starts(self, timeout_s: float) -> None:
+        self._happens(ev.DrainStarted(timeout_s))
+
+    @precondition(lambda self: self._is_odd_time())
+    @rule(odd=_some(ODD_LIMITS, 4), pools=st.permutations(POOLS))
+    def is_reconfigured(self, odd: dict[str, Any], pools: list[str]) -> None:
+        self._happens(ev.Reconfigured(Limits(**USUAL | odd), tuple(pools)))
+
+    def teardown(self) -> None:
+        """All workers die and the time runs out: nothing may be left."""
+        if not hasattr(self, "core"):
+            return
+        for worker in list(self.books.workers()):
+            self._happens(ev.WorkerLost(worker.id))
+        for _ in range(TURNS_MAX):
+            due = self.core.next_deadline()
+            if due is None:
+                break
+            self._let_time_pass_until(max(self.now, due))
+        assert self.core.next_deadline() is None
+        assert self.core.open_requests == len(self.core.queue) == self.core.queue.size_bytes == 0
+
+    # --- how it is told ---------------------------------------------------------------------------
+
+    def _is_odd_time(self) -> bool:
+        """What seldom happens, or changes too much, is only drawn now and then."""
+        return self._events_told % 6 == 5
+
+    def _happens(self, event: Event) -> list[Action]:
+        self._events_told += 1
+        note(Line(self.now, event))
+        before = {worker.id for worker in self.books.workers()}
+        note_event(self.books, event, self.now)
+        actions = self._take(lambda: self.core.step(event, self.now))
+        check_after_step(self.books, self.core, self.now)
+        self._just_forwarded = [one.worker for one in actions if isinstance(one, ev.Forward)]
+        self._gone += sorted(before - {worker.id for worker in self.books.workers()})
+        self._look_at_the_clock()
+        return actions
+
+    def _let_time_pass_until(self, then: float) -> None:
+        for _ in range(TURNS_MAX):
+            due = self.core.next_deadline()
+            if due is None or due > then:
+                break
+            self.now = max(self.now, due)
+            self._look_at_the_clock()
+        self.now = then
+        self._just_forwarded = []
+
+    def _look_at_the_clock(self) -> None:
+        begin_to_expire(self.books, self.now)
+        actions = self._take(lambda: self.core.expire(self.now))
+        check_after_expire(self.books, self.core, self.now)
+        self._just_forwarded += [one.worker for one in actions if isinstance(one, ev.Forward)]
+
+    def _take(self, act: Callable[[], list[Action]]) -> list[Action]:
+        actions = act()
+        for action in actions:
+            note(Line(self.now, action))
+            note_action(self.books, action, self.now)
+        return actions

@@ -1,0 +1,70 @@
+"""Some hundred random walks break no promise; a core with a fault in it does not get through."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from balancer.core.dispatcher import Dispatcher
+from balancer.core.events import Action, Event, ReplyArrived, WorkerLost
+from tests.walks.machine import Walk
+
+
+def walk(walks: type[Walk], examples: int) -> None:
+    """Always the same walks, so that a red test stays red."""
+    run_state_machine_as_test(
+        walks,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        ),
+    )
+
+
+def test_no_walk_breaks_a_promise() -> None:
+    walk(Walk, examples=200)
+
+
+class TakesDeathsForUndelivered(Dispatcher):
+    """A request that must run once goes on after a death that may have come too late."""
+
+    def step(self, event: Event, now: float) -> list[Action]:
+        if isinstance(event, WorkerLost):
+            event = replace(event, undelivered=True)
+        return super().step(event, now)
+
+
+class MistakesIncarnations(Dispatcher):
+    """What a dead process said is taken for the word of its successor."""
+
+    def step(self, event: Event, now: float) -> list[Action]:
+        current = {member.slot: member.worker for member in self.pools.members()}
+        if isinstance(event, ReplyArrived) and event.worker.slot in current:
+            event = replace(event, worker=current[event.worker.slot])
+        return super().step(event, now)
+
+
+class SeesOneDateAtATime(Dispatcher):
+    """Of two dates at the same instant the second is not seen to in time."""
+
+    def expire(self, now: float) -> list[Action]:
+        event = self._deadlines.pop_due(now)
+        return self.step(event, now) if event is not None else []
+
+
+@pytest.mark.parametrize(
+    "faulty", [TakesDeathsForUndelivered, MistakesIncarnations, SeesOneDateAtATime]
+)
+def test_a_faulty_core_is_found_out(faulty: type[Dispatcher]) -> None:
+    class WalkOfFaulty(Walk):
+        core_class = faulty
+
+    with pytest.raises(AssertionError):
+        walk(WalkOfFaulty, examples=250)

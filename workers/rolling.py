@@ -1,0 +1,123 @@
+"""Replaces workers while the others serve: those that are worn, and all for a new configuration."""
+
+from collections.abc import Callable
+
+from workers.slot import WorkerSlot
+from workers.surroundings import Surroundings
+from workers.turns import Turns
+
+
+class Rolling:
+    """Starts what takes over, one slot at a time in each pool. ``slots`` is the crew's own table,
+    in which ``add`` makes a new slot; nobody fills it yet."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        slots: dict[str, WorkerSlot],
+        add: Callable[[str, str, str], WorkerSlot],
+    ) -> None:
+        self.is_reloading = False
+        self._around = around
+        self._slots = slots
+        self._add = add
+        self._turns = Turns()
+        self._owed: dict[str, str] = {}
+        """The handlers of the slots that the reload has yet to fill anew."""
+        self._begun: set[str] = set()
+        """The slots whose turn, under way now, is the reload's."""
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._is_stopped = True
+
+    def on_worn(self, slot: WorkerSlot) -> None:
+        self._turns.ask(slot.pool, slot.name)
+        self._begin_turns()
+
+    def reload(self) -> None:
+        """Fill every slot with a process that follows the configuration, which is new; then let go
+        what it does not name. Turns that have begun are finished before."""
+        config = self._around.config
+        self.is_reloading = True
+        self._owed = {slot: handler for slot, _, handler in config.worker_slots()}
+        for name, pool, handler in config.worker_slots():
+            if name not in self._slots:
+                self._add(name, pool, handler).is_given_up = True
+            if not self._slots[name].is_retired:  # else it is added again once it is gone
+                self._turns.ask(pool, name)
+        self._begin_turns()
+        self._end_reload_if_done()
+
+    def on_not_replaced(self, slot: WorkerSlot, trouble: str) -> None:
+        """What was to take over could not start."""
+        if self._is_stopped:
+            return
+        if slot.name in self._begun:
+            self._stop_reload(slot, trouble)
+            return
+        delay_s = slot.succession.delay_s()
+        again = f"trying again in {delay_s:.1f} s"
+        slot.log(f"is to be replaced, but its successor cannot start ({trouble}); {again}", "error")
+        self._around.loop.after(delay_s, lambda: self.on_worn(slot))
+
+    def on_calm(self, slot: WorkerSlot) -> None:
+        """Nobody is about to take over or to leave: the next one may have its turn."""
+        if self._is_stopped or not slot.is_calm:
+            return
+        self._turns.end(slot.name)
+        self._begun.discard(slot.name)
+        if slot.is_retired and self._slots.get(slot.name) is slot:
+            self._forget(slot)
+        self._begin_turns()
+        self._end_reload_if_done()
+
+    def _forget(self, slot: WorkerSlot) -> None:
+        del self._slots[slot.name]
+        if slot.name in self._owed:
+            anew = self._add(slot.name, slot.pool, self._owed[slot.name])
+            anew.is_given_up = True
+            anew.incarnation = slot.incarnation  # the balancer may still know the old numbers
+            self._turns.ask(slot.pool, slot.name)
+
+    def _begin_turns(self) -> None:
+        if self._is_stopped:
+            return
+        for name in list(self._turns.begin()):
+            slot, handler = self._slots.get(name), self._owed.pop(name, None)
+            if slot is not None and handler is not None:
+                self._begun.add(name)
+                slot.replace(handler, "reload")
+            elif slot is not None and slot.present is not None and slot.present.worn:
+                slot.replace(slot.handler, slot.present.worn)
+            else:
+                self._turns.end(name)  # somebody else fills it by now
+
+    def _stop_reload(self, slot: WorkerSlot, trouble: str) -> None:
+        self.is_reloading = False
+        self._begun.clear()
+        self._owed.clear()
+        self._turns.dismiss()
+        for other in self._slots.values():
+            if other.present is not None and other.present.worn:
+                self._turns.ask(other.pool, other.name)
+        self._log(
+            f"reload stopped at {slot.name}, whose new process cannot start ({trouble}): "
+            "workers that were not replaced yet go on as they are",
+            "error",
+        )
+
+    def _end_reload_if_done(self) -> None:
+        if not self.is_reloading or self._owed or self._begun:
+            return
+        self.is_reloading = False
+        wanted = {name for name, _, _ in self._around.config.worker_slots()}
+        unwanted = [slot for slot in self._slots.values() if slot.name not in wanted]
+        for slot in unwanted:
+            slot.retire()
+        retired = f", {len(unwanted)} retired" if unwanted else ""
+        self._log(f"reloaded: {len(wanted)} workers follow the new configuration{retired}")
+
+    def _log(self, text: str, level: str = "info") -> None:
+        self._around.console.write("cluster", text, level)
