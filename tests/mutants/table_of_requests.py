@@ -45,6 +45,10 @@ REQUESTS: dict[str, Slips] = {
             "now + min(timeout_s, limits.deadline_max_s)",
             "now + timeout_s",
         ),
+        "a client that leaves takes the once name along": (
+            "request.may_have_run or was_trying",
+            "request.may_have_run",
+        ),
         "a refused once name stays known": (
             "has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying",
             "has_run = True",
