@@ -10,6 +10,8 @@ Retry = Callable[[Recording], tuple[Cost, Recording] | None]
 """Plays a recording. If it fails in the same way: what its story costs the reader, and what was
 really taken of it; else None.
 """
+Variants = Callable[[list[int], int, int], Iterator[list[int]]]
+"""What could stand in place of a lane's values; begin and end say which of them are in question."""
 
 RUNS_MAX = 20_000
 TIME_MAX_S = 8.0
@@ -40,25 +42,27 @@ class Shrinker:
         before: Recording = {}
         while before != self.best and not self._is_over():
             before = self.best
-            self._pass(_leave_out)
-            self._pass(_flatten)
-            self._pass(_lower)
+            parts = 1
+            # Coarse cuts in every lane before fine ones in any: small worlds are played faster.
+            while parts <= 2 * max(map(len, self.best.values()), default=0):
+                self._pass(parts, _leave_out)
+                self._pass(parts, _flatten)
+                parts *= 2
+            self._pass(None, _lower)
         return self.best
 
     def _is_over(self) -> bool:
         return self.runs >= self._runs_max or monotonic() >= self._ends_at
 
-    def _pass(self, variants: Callable[[list[int], int, int], Iterator[list[int]]]) -> None:
-        """Change every segment of every lane, the long ones first."""
+    def _pass(self, parts: int | None, variants: Variants) -> None:
+        """Change every one of so many parts of every lane, or with None every single value."""
         for name in sorted(self.best, key=lambda name: -len(self.best[name])):
-            size = len(self.best.get(name, ()))
-            while size:
-                self._walk(name, size, variants)
-                size //= 2
+            length = len(self.best.get(name, ()))
+            size = length // parts if parts is not None else 1
+            if length:
+                self._walk(name, max(1, size), variants)
 
-    def _walk(
-        self, name: str, size: int, variants: Callable[[list[int], int, int], Iterator[list[int]]]
-    ) -> None:
+    def _walk(self, name: str, size: int, variants: Variants) -> None:
         begin = len(self.best.get(name, ()))
         # From the end, because what is decided late has the fewest consequences.
         while begin > 0 and not self._is_over():
