@@ -104,10 +104,12 @@ def _check_turn(books: Books, request: Request, worker: Worker, now: float) -> N
 
 
 def _rank(request: Request) -> tuple[bool, int, bool, int]:
-    """The order among those that were tried is that of their failures, which we do not know."""
+    """The order among those that were tried is that of their failures, which we do not know; all
+    suspects are alike."""
+    if request.way_until is not None:
+        return True, 0, False, 0
     is_new = request.attempts == 0
-    gives_way = request.way_until is not None
-    return gives_way, request.priority, is_new, request.number if is_new else 0
+    return False, request.priority, is_new, request.number if is_new else 0
 
 
 # --- a try ends ---------------------------------------------------------------------------------
