@@ -112,7 +112,15 @@ SABOTAGES: dict[str, Sabotage] = {
                 "if task.expires_at is not None and now >= task.expires_at:",
                 "if task.expires_at is not None and now >= task.expires_at + 60.0:",
             ),
-            Edit("tests/chaos/faults.py", "dice.uniform(0.1, 4.0)", "1.1"),
+            Edit("tests/chaos/wishes.py", "throw < 0.02", "True"),
+            Edit("tests/chaos/wishes.py", "dice.uniform(0.02, 0.3)", "0.002"),
+            # Too short for the worker to be given up, long enough for most deadlines to pass.
+            Edit("tests/chaos/faults.py", "dice.uniform(0.1, 4.0)", "1.3"),
+            Edit(
+                "tests/chaos/world.py",
+                '"--try-timeout": ',
+                '"--hang-kill-after": "3s",\n            "--try-timeout": ',
+            ),
         ),
     ),
     "one-strike": Sabotage(

@@ -21,5 +21,5 @@ def test_every_bug_still_fits_into_the_code(name: str, tmp_path: Path) -> None:
 
 
 def test_a_bug_in_the_core_is_found_by_what_clients_saw() -> None:
-    is_found, output = play("once-is-often")
+    is_found, output = play("once-is-often", seconds=2.0)
     assert is_found, output
