@@ -131,7 +131,7 @@ class Request:
         self.tried = (*self.tried, FailedTry(worker.slot, why, took_s))
         self.may_have_run = self.may_have_run or why in MAY_HAVE_RUN
         self.strikes += why in STRIKES
-        self.is_final = self.is_final or (self.once and why not in SAFE_FOR_ONCE)
+        self.is_final = self.once and why not in SAFE_FOR_ONCE
         if why in EXCLUDES_SLOT:
             self.excluded |= {worker.slot}
         self.worker = None
