@@ -63,6 +63,7 @@ class Link:
     ) -> None:
         """ZMQError if there are no descriptors left for its sockets."""
         self.worker = worker
+        self.address = endpoint
         self.is_ours = is_ours
         """It runs our runtime on this machine: it shares our clock and packs its replies."""
         self._must_ping = must_ping

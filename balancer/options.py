@@ -110,14 +110,14 @@ OPTIONS: tuple[Option, ...] = (
         name="max_requests",
         kind=or_off(COUNT),
         group=CLUSTER,
-        help="requests after which a worker is replaced, or up to 20 % before",
+        help="requests after which a worker, serving on, is replaced, or up to 20 % before",
         field="max_requests",
     ),
     Option(
         name="max_rss",
         kind=or_off(SIZE),
         group=CLUSTER,
-        help="resident memory above which a worker is replaced",
+        help="resident memory above which a worker, serving on, is replaced",
         field="max_rss_bytes",
     ),
     Option(

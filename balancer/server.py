@@ -161,14 +161,15 @@ class Server:
             for pool in config.pools
             for slot, address in zip(pool.slots, pool.endpoints, strict=False)
         }
-        for slot in [slot for slot in self._static if self._static[slot] != wanted.get(slot)]:
-            del self._static[slot]
+        # The new ones first: with nobody to wait for, all that waits would be refused.
+        for slot, (pool_name, address, probe) in wanted.items():
+            if self._static.get(slot) != wanted[slot]:
+                self._transport.emit(SlotAdded(slot, pool_name, is_ours=False))
+                self._transport.add_endpoint(slot, address, probe)
+        for slot in self._static.keys() - wanted.keys():
             self._transport.remove_endpoint(slot)
             self._transport.emit(SlotRetired(slot))
-        for slot in [slot for slot in wanted if slot not in self._static]:
-            pool_name, address, probe = self._static[slot] = wanted[slot]
-            self._transport.emit(SlotAdded(slot, pool_name, is_ours=False))
-            self._transport.add_endpoint(slot, address, probe)
+        self._static = wanted
 
     def _on_launcher_gone(self) -> None:
         if not self._dispatcher.drained:

@@ -34,7 +34,7 @@ from balancer.wire import tasks
 
 REDIAL_FIRST_S = 0.05
 REDIAL_MAX_S = 5.0
-STALL_S = 0.25
+STALL_S = 0.02
 """So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
 SETTLE_S = 0.02
 """How long nothing must arrive after a stall: libzmq's thread may have been paused with us."""
@@ -51,7 +51,11 @@ class Endpoint:
     slot: str
     address: str
     probe: bool
+    follows_another: bool
+    """Its slot had another address before."""
     failures: int = 0
+    worker: WorkerId | None = None
+    """Its latest link."""
 
 
 class Transport:
@@ -228,8 +232,15 @@ class Transport:
         self._after(EXIT_GRACE_S, give_up)
 
     def add_endpoint(self, slot: str, address: str, probe: bool) -> None:
-        """Keep a link to a worker that is not ours, with a fresh socket whenever one ends."""
-        endpoint = self._endpoints[slot] = Endpoint(slot, address, probe)
+        """Keep a link to a worker that is not ours, with a fresh socket whenever one ends. The slot
+        may have had another address: its link stays until this one is ready."""
+        older = self._endpoints.get(slot)
+        if older is not None and older.address == address:
+            older.probe = probe
+            return
+        endpoint = self._endpoints[slot] = Endpoint(
+            slot, address, probe, follows_another=older is not None
+        )
         self._dial_endpoint(endpoint)
 
     def remove_endpoint(self, slot: str) -> None:
@@ -243,9 +254,19 @@ class Transport:
     def _dial_endpoint(self, endpoint: Endpoint) -> None:
         if self._endpoints.get(endpoint.slot) is not endpoint:
             return  # removed meanwhile
+        if any(link.address == endpoint.address for link in self._links.values()):
+            # It is about to lose another slot: by two links it would get two requests at once.
+            self._after(REDIAL_FIRST_S, lambda: self._dial_endpoint(endpoint))
+            return
         # Counted over all endpoints: a slot that is removed and added again has newer workers.
-        worker = WorkerId(endpoint.slot, next(self._dials))
-        self.dial(worker, endpoint.address, is_ours=False, must_ping=endpoint.probe)
+        worker = endpoint.worker = WorkerId(endpoint.slot, next(self._dials))
+        self.dial(
+            worker,
+            endpoint.address,
+            is_ours=False,
+            must_ping=endpoint.probe,
+            beside_older=endpoint.follows_another,
+        )
 
     def _close(self, link: Link) -> None:
         del self._links[link.worker]
@@ -253,7 +274,7 @@ class Transport:
             self.selector.unregister(descriptor)
         link.close()
         endpoint = self._endpoints.get(link.worker.slot)
-        if endpoint is not None:
+        if endpoint is not None and endpoint.worker == link.worker:
             pause_s = min(REDIAL_MAX_S, REDIAL_FIRST_S * 2**endpoint.failures)
             endpoint.failures = min(endpoint.failures + 1, 16)
             self._after(pause_s * random.uniform(0.8, 1.2), lambda: self._dial_endpoint(endpoint))

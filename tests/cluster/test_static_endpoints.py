@@ -1,5 +1,6 @@
 """Workers that nobody of ours started: ten lines of pyzmq, or our own runtime started by hand."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from balancer.runtime_directory import control_path
+from tests.cluster.asking import asker
 from tests.cluster.running import PROJECT, Cluster, free_address, plain_client, wait_until
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -196,3 +198,21 @@ def test_workers_of_both_kinds_serve_side_by_side(
         assert client.ask("something else")["reason"] == "exhausted"
     names = [worker["name"] for worker in cluster.look()["workers"]]
     assert names == ["server1-1", "static-1"]
+
+
+def test_a_reload_that_moves_endpoints_loses_nothing(
+    start: Start, cluster_of: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    first, second = free_address(), free_address()
+    for address in (first, second):
+        start("-m", "workers", "tests.cluster.jobs:work", "--bind", address)
+    cluster = cluster_of(static_pool(first), workers=1)
+    with asker(cluster.address) as client:
+        asked = [client.send({"sleep_s": 0.2}) for _ in range(8)]
+        cluster.wait_for_holder()
+        (tmp_path / "cluster.toml").write_text(f"max_body = 200000\n{static_pool(second, first)}")
+        cluster.launcher.send_signal(signal.SIGHUP)
+        replies = [client.reply(number) for number in asked]
+        assert [(reply.status, reply.tried) for reply in replies] == [(200, [])] * 8
+        cluster.wait_for_workers(2)
+        assert {client.ask({}).worker for _ in range(4)} == {"static-1", "static-2"}

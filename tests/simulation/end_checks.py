@@ -100,7 +100,7 @@ def _is_budget_spent(ledger: Ledger, now: float, case: Case) -> bool:
         return False
     limits, retries = ledger.limits, ledger.retries
     allowed = limits.retry_budget * retries.within_window(retries.first, now)
-    allowed += limits.retry_budget_per_worker * len(ledger.roster.workers)
+    allowed += limits.retry_budget_per_worker * ledger.roster.slot_count()
     # The failed try of this very request is counted already, as if it were followed by another.
     spent = retries.within_window(retries.again, now)
     return spent + retries.within_window(retries.unused, now) > allowed
