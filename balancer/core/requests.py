@@ -121,13 +121,12 @@ class Requests:
         """Give the free worker what waits for it; a request that can't finish makes room."""
         while member.state is State.IDLE:
             request = self.queue.first_for(member)
-            if request is None or self._must_give_way(request, member.pool, now):
-                return
+            if request is None or request.gives_way:
+                break
             self.queue.remove(request)
-            if request.gives_way:
-                self._place(request, now)  # somebody else may have been idle for longer
-            else:
-                self._forward(request, member, now)
+            self._forward(request, member, now)
+        if self._suspects.are_waiting:
+            self.place_all(now)  # for whom they waited, and who is idle, need not be this one
 
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""

@@ -24,6 +24,12 @@ class Suspects:
         self.limits = limits
         self._deadlines = deadlines
         self._open: dict[RequestId, Request] = {}
+        self._waiting: set[RequestId] = set()
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether somebody gives way: the end of any try may be what it waits for."""
+        return bool(self._waiting)
 
     def add(self, request: Request, now: float) -> None:
         """Have it wait for better times, as far as that leaves time for a whole try."""
@@ -31,6 +37,7 @@ class Suspects:
         last_chance_at = request.deadline - request.try_timeout_s
         if last_chance_at > now:
             patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+            self._waiting.add(request.id)
             request.gives_way = True
             request.patience_ends_at = min(now + patience_s, last_chance_at)
             request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
@@ -41,15 +48,19 @@ class Suspects:
         request.gives_way = now < last_chance_at
         if request.gives_way:
             request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
+        else:
+            self._waiting.discard(request.id)
 
     def let_go(self, request: Request) -> None:
         """It is forwarded. Until that has failed it gives way no more."""
         self._deadlines.cancel(request.way_alarm)
         request.way_alarm = None
         request.gives_way = False
+        self._waiting.discard(request.id)
 
     def forget(self, request: Request) -> None:
         self._open.pop(request.id, None)
+        self._waiting.discard(request.id)
 
     def must_give_way(self, request: Request, pool: Pool, usual_s: float, now: float) -> bool:
         """Whether it had better wait until the pool has got over what happened lately.

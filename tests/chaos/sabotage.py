@@ -72,7 +72,7 @@ SABOTAGES: dict[str, Sabotage] = {
             Edit("tests/chaos/wishes.py", "0.005, dice.random() < 0.3", "0.005, True"),
             Edit(
                 "balancer/core/lifecycle.py",
-                "self.is_final or (self.once and why not in SAFE_FOR_ONCE)",
+                "self.once and why not in SAFE_FOR_ONCE",
                 "False",
             ),
         ),

@@ -84,6 +84,7 @@ TOTAL_KEYS = {
     "failovers",
     "late_replies",
     "clients_gone",
+    "ejections",
     "by_status",
     "by_reason",
 }

@@ -62,3 +62,16 @@ def test_it_waits_only_as_long_as_there_is_time_for_a_whole_try() -> None:
     story.at(1000.0, request(1), dies("a"))
     assert story.at(1000.5, dies("b")) == []
     assert story.at(1001.0) == ["1 -> c (attempt 3)"]
+
+
+def test_the_end_of_one_suspect_lets_the_next_go_to_whomever_it_has_not_tried() -> None:
+    story = Story(*"abc", try_timeout_s=1.0, hang_kill_after_s=0.25)
+    story.at(1000.0, request(1))
+    story.at(1000.5, request(2))
+    assert story.at(1001.0) == ["1 -> c (attempt 2)"]
+    story.at(1001.25, *comes_up("a#2"))
+    assert story.at(1001.75, *comes_up("b#2")) == []
+    assert story.at(1001.8, answer("c")) == [
+        "1 <- 200 from c after 2 attempts; a timeout",
+        "2 -> a#2 (attempt 2)",
+    ]

@@ -14,7 +14,11 @@ REQUESTS: dict[str, Slips] = {
         ),
         "a free worker takes one request and no more": (
             "        while member.state is State.IDLE:\n            request = self.queue",
-            "        if not self.queue.size_bytes:\n            request = self.queue",
+            "        while not self.queue.size_bytes:\n            request = self.queue",
+        ),
+        "the end of a suspect's try is no news to the next suspect": (
+            "        if self._suspects.are_waiting:\n",
+            "        if self._suspects.are_waiting and member.state is not State.IDLE:\n",
         ),
         "a deadline stays behind when its request is over": (
             "        for alarm in request.alarms():\n            self._deadlines.cancel(alarm)",

@@ -2,7 +2,7 @@
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome
-from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, Violation, Worker
+from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, State, Violation, Worker
 from tests.simulation.ledger import Ledger
 from tests.simulation.try_checks import kill_at
 
@@ -65,10 +65,26 @@ def check_waiting(ledger: Ledger, now: float) -> None:
         prospect = ledger.prospect(case)
         if prospect in AT_ONCE and case.gives_way_until is None:
             raise Violation("P4 failover", f"{case} waits though {prospect.value}")
+        if prospect in AT_ONCE and _is_at_ease(ledger, case):
+            raise Violation("suspects", f"{case} waits and nothing is wrong")
         if prospect is Prospect.NOBODY:
             raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
         if ledger.event is None:
             _check_patience(ledger, now, case)
+
+
+def _is_at_ease(ledger: Ledger, case: Case) -> bool:
+    """Whether the first pool with somebody idle that is untried has nobody busy or away."""
+    for pool, slots in ledger.roster.slots.items():
+        workers = [ledger.roster.workers.get(slot) for slot in slots]
+        is_open = pool not in case.excluded_pools and any(
+            slot not in case.excluded_slots and worker is not None and worker.state is State.IDLE
+            for slot, worker in zip(slots, workers, strict=True)
+        )
+        resting = (State.IDLE, State.EJECTED)
+        if is_open:
+            return all(worker is not None and worker.state in resting for worker in workers)
+    return False
 
 
 def _check_patience(ledger: Ledger, now: float, case: Case) -> None:
