@@ -47,6 +47,7 @@ class Client:
         once: bool = False,
         route: str | None = None,
         key: str | None = None,
+        id: bytes | str | None = None,
     ) -> Any:
         """The answer to ``payload``, or a ClusterError that says why there is none.
 
@@ -54,7 +55,7 @@ class Client:
         ``key`` go to the balancer as they are. TypeError, ValueError or OverflowError if msgpack
         cannot carry the payload.
         """
-        reply = self.send(payload, timeout=timeout, once=once, route=route, key=key)
+        reply = self.send(payload, timeout=timeout, once=once, route=route, key=key, id=id)
         if reply.status != 200:
             raise error_for(reply)
         return reply.body
@@ -67,10 +68,11 @@ class Client:
         once: bool = False,
         route: str | None = None,
         key: str | None = None,
+        id: bytes | str | None = None,
     ) -> Reply:
         """As ``call``, but the whole reply, whatever its status."""
         timeout_s = self._timeout_s if timeout is None else timeout
-        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key)
+        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key, id=id)
         waiter = Waiter()
         call = self._connection.submit(request, waiter)
         try:

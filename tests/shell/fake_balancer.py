@@ -65,7 +65,14 @@ def silence(asked: Asked) -> Answer:
 class FakeBalancer:
     """Listens from its construction until ``stop``; ``asked`` is all that came so far."""
 
-    def __init__(self, answer: Callable[[Asked], Answer] = echo, port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Asked], Answer] = echo,
+        port: int = 0,
+        life: str | None = None,
+    ) -> None:
+        """A life of its own unless one is given; it answers every hello and notes none."""
+        self.life = os.urandom(8).hex() if life is None else life
         self.asked: list[Asked] = []
         self.most_open = 0
         """The most answers that were to come later at one time."""
@@ -120,6 +127,10 @@ class FakeBalancer:
     def _take(self, frames: list[bytes]) -> None:
         incoming = requests.decode_request(frames)
         assert isinstance(incoming, requests.Incoming), incoming
+        if incoming.header.hello:
+            welcome = replies.encode_welcome(self.life, None)
+            self._router.send_multipart([*incoming.envelope, welcome])
+            return
         asked = Asked(values.decode_payload(incoming.payload), incoming.header, monotonic())
         self.asked.append(asked)
         answer = self._answer(asked)
@@ -136,8 +147,10 @@ class FakeBalancer:
 
 
 @contextmanager
-def balancing(answer: Callable[[Asked], Answer] = echo, port: int = 0) -> Iterator[FakeBalancer]:
-    balancer = FakeBalancer(answer, port)
+def balancing(
+    answer: Callable[[Asked], Answer] = echo, port: int = 0, life: str | None = None
+) -> Iterator[FakeBalancer]:
+    balancer = FakeBalancer(answer, port, life)
     try:
         yield balancer
     finally:
