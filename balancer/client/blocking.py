@@ -20,8 +20,8 @@ DEFAULT_TIMEOUT_S = 30.0
 class Client:
     """One connection to a balancer, with any number of requests in flight.
 
-    Where it is lost, the next of the addresses is asked, and what was in flight is sent again,
-    ``once`` excepted. ``timeout``, in seconds, is the time of a call that names none of its own.
+    Where it is lost, the next of the addresses is asked, and what was in flight is sent again;
+    ``once`` calls only to the same cluster, which refuses what may have run. ``timeout``, in seconds, is the time of a call that names none of its own.
     Close a client, or use it as a context manager.
     """
 
@@ -51,9 +51,10 @@ class Client:
     ) -> Any:
         """The answer to ``payload``, or a ClusterError that says why there is none.
 
-        With ``once`` it is never run twice, even where that means to give it up; ``route`` and
-        ``key`` go to the balancer as they are. TypeError, ValueError or OverflowError if msgpack
-        cannot carry the payload.
+        With ``once`` it is never run twice, even where that means to give it up; and if it has an
+        ``id``, neither is another call of that ``id``: it raises Duplicate where the first may
+        have run. ``route`` and ``key`` go to the balancer as they are. TypeError, ValueError or
+        OverflowError if msgpack cannot carry the payload or the ``id`` is none.
         """
         reply = self.send(payload, timeout=timeout, once=once, route=route, key=key, id=id)
         if reply.status != 200:

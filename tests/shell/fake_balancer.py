@@ -70,8 +70,10 @@ class FakeBalancer:
         answer: Callable[[Asked], Answer] = echo,
         port: int = 0,
         life: str | None = None,
+        hello: bool = True,
     ) -> None:
-        """A life of its own unless one is given; it answers every hello and notes none."""
+        """A life of its own unless one is given; it notes no hello, and may answer none."""
+        self._answers_hello = hello
         self.life = os.urandom(8).hex() if life is None else life
         self.asked: list[Asked] = []
         self.most_open = 0
@@ -129,7 +131,8 @@ class FakeBalancer:
         assert isinstance(incoming, requests.Incoming), incoming
         if incoming.header.hello:
             welcome = replies.encode_welcome(self.life, None)
-            self._router.send_multipart([*incoming.envelope, welcome])
+            if self._answers_hello:
+                self._router.send_multipart([*incoming.envelope, welcome])
             return
         asked = Asked(values.decode_payload(incoming.payload), incoming.header, monotonic())
         self.asked.append(asked)
@@ -148,9 +151,12 @@ class FakeBalancer:
 
 @contextmanager
 def balancing(
-    answer: Callable[[Asked], Answer] = echo, port: int = 0, life: str | None = None
+    answer: Callable[[Asked], Answer] = echo,
+    port: int = 0,
+    life: str | None = None,
+    hello: bool = True,
 ) -> Iterator[FakeBalancer]:
-    balancer = FakeBalancer(answer, port, life)
+    balancer = FakeBalancer(answer, port, life, hello)
     try:
         yield balancer
     finally:
