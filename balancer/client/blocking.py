@@ -21,8 +21,9 @@ class Client:
     """One connection to a balancer, with any number of requests in flight.
 
     Where it is lost, the next of the addresses is asked, and what was in flight is sent again;
-    ``once`` calls only to the same cluster, which refuses what may have run. ``timeout``, in seconds, is the time of a call that names none of its own.
-    Close a client, or use it as a context manager.
+    ``once`` calls only to the same cluster, which refuses what may have run. ``timeout``, in
+    seconds, is the time of a call that names none of its own. Close a client, or use it
+    as a context manager.
     """
 
     def __init__(
