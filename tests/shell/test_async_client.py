@@ -60,7 +60,8 @@ def test_a_call_returns_the_body_or_raises_and_send_returns_the_reply() -> None:
 
     async def main() -> None:
         async with AsyncClient(up.address, timeout=7) as client:
-            assert await client.call({"a": 1}, once=True, route="gpu", key="k") == {"a": 1}
+            answer = await client.call({"a": 1}, once=True, route="gpu", key="k", id=b"mine")
+            assert answer == {"a": 1}
             assert (await client.send("bad")).status == 500
             with pytest.raises(HandlerError):
                 await client.call("bad")
@@ -70,7 +71,7 @@ def test_a_call_returns_the_body_or_raises_and_send_returns_the_reply() -> None:
     with balancing(answer) as up:
         run(main())
     header = up.asked[0].header
-    assert (header.once, header.route, header.key) == (True, "gpu", "k")
+    assert (header.once, header.route, header.key, header.id) == (True, "gpu", "k", b"mine")
     assert header.timeout_s == pytest.approx(7, abs=SLACK_S)
 
 
