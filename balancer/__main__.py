@@ -24,9 +24,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # so is the order of a stop
     launcher = socket.socket(fileno=arguments.launcher_fd)
-    config = from_json(json.loads(_read_line(launcher))["config"])
+    start = json.loads(_read_line(launcher))
+    once_names = map(bytes.fromhex, start["once_names"])
     seed_routing_ids()
-    server = Server(config, launcher)
+    server = Server(from_json(start["config"]), launcher, life=start["life"], once_names=once_names)
     # What exists by now lives as long as the process: a collection need not look at it again.
     gc.freeze()
     try:

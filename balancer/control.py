@@ -6,6 +6,7 @@ The launcher speaks it with its balancer over an inherited pair, and answers com
 
 import contextlib
 import json
+import select
 import selectors
 import socket
 import time
@@ -47,12 +48,13 @@ class Channel:
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._is_open = True
+        self._is_heard = True
         self._dropped = 0
         selector.register(connection, selectors.EVENT_READ, self._on_ready)
 
     def send(self, message: Message) -> None:
         """Queue a message. A peer that has stopped reading for megabytes is given up."""
-        if not self._is_open:
+        if not self._is_open or not self._is_heard:
             return
         self._outgoing += json.dumps(message).encode() + b"\n"
         self._flush()
@@ -68,6 +70,22 @@ class Channel:
             message = {**message, "dropped_before": self._dropped}
             self._dropped = 0
         self.send(message)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was sent is with the peer, whom we give so much time to read."""
+        give_up_at = time.monotonic() + timeout_s
+        while self._is_open and self._outgoing:
+            patience_s = give_up_at - time.monotonic()
+            if patience_s <= 0 or not _is_writable(self._socket, patience_s):
+                return False
+            self._flush()
+        return self._is_open and self._is_heard
+
+    def read_rest(self) -> None:
+        """Read what a peer that has ended still had to say, and close."""
+        while self._is_open and _is_readable(self._socket):
+            self._read()
+        self.close()
 
     def close(self) -> None:
         """Idempotent; ``on_close`` is called the first time."""
@@ -117,11 +135,24 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError:
-            self.close()
-            return
+            # The peer is gone, but what it said before is still to be read: that ends in a close.
+            self._outgoing.clear()
+            self._is_heard = False
         if self._is_open:
             write = selectors.EVENT_WRITE if self._outgoing else 0
             self._selector.modify(self._socket, selectors.EVENT_READ | write, self._on_ready)
+
+
+def _is_writable(connection: socket.socket, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _parse(line: bytes | bytearray) -> Message | None:

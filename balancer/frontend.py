@@ -5,6 +5,7 @@ the request is over; the core never sees it.
 """
 
 import ctypes
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
 from balancer.wire import replies, requests, values
 
 MESSAGES_PER_TURN = 64
+ONCE_NAME_BYTES = 16
 
 
 class CannotBind(Exception):
@@ -43,7 +45,11 @@ def seed_routing_ids() -> None:
 class Frontend:
     """Bounded by the sockets' limits and by the core's: it never stops reading."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], limits: Limits) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], limits: Limits, life: str = ""
+    ) -> None:
+        """``life`` is the answer to a hello; an empty one promises nothing to anybody."""
+        self._life = life
         self._router = context.socket(zmq.ROUTER)
         self._numbers = count(1)
         self._open: dict[RequestId, requests.Incoming | requests.Unreadable] = {}
@@ -106,7 +112,9 @@ class Frontend:
             if not has_message(self._router):
                 return False
             frames = self._receive(emit)
-            emit(self._accept(frames))
+            event = self._accept(frames)
+            if event is not None:
+                emit(event)
             if frames[0] not in self._known and frames[0] != self._unwatched:
                 # It left before we came to read it: nobody waits for the answer.
                 emit(ClientGone(ClientId(frames[0])))
@@ -116,6 +124,12 @@ class Frontend:
         incoming = self._open[request]
         assert isinstance(incoming, requests.Incoming)
         return incoming.payload
+
+    def once_name(self, request: RequestId) -> bytes | None:
+        """By what the core knows the request, if it is marked ``once`` and has an id."""
+        incoming = self._open[request]
+        assert isinstance(incoming, requests.Incoming)
+        return _once_name(incoming.header)
 
     def answer(self, action: Answer) -> None:
         incoming = self._open.pop(action.request)
@@ -169,8 +183,12 @@ class Frontend:
             self._known.add(client)
         return bytes(frame.bytes)
 
-    def _accept(self, frames: Sequence[bytes]) -> Event:
+    def _accept(self, frames: Sequence[bytes]) -> Event | None:
+        """What the message is to the core: nothing if it is a hello, which is answered here."""
         incoming = requests.decode_request(frames)
+        if isinstance(incoming, requests.Incoming) and incoming.header.hello:
+            self._send(incoming.envelope, replies.encode_welcome(self._life, _id(incoming)))
+            return None
         request = RequestId(next(self._numbers))
         self._open[request] = incoming
         client = ClientId(frames[0])
@@ -185,7 +203,7 @@ class Frontend:
             header.try_timeout_s,
             header.once,
             header.priority,
-            header.id,
+            _once_name(header),
         )
 
     def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
@@ -211,6 +229,14 @@ class Frontend:
         if client is not None:
             self._known.discard(client)
             emit(ClientGone(client))
+
+
+def _once_name(header: requests.Header) -> bytes | None:
+    """A digest, so that what is kept of many ids does not depend on how long they are."""
+    if not header.once or header.id is None:
+        return None
+    kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)
+    return hashlib.blake2b(kind + id, digest_size=ONCE_NAME_BYTES).digest()
 
 
 def _id(incoming: requests.Incoming | requests.Unreadable) -> requests.Echo:

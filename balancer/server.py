@@ -15,6 +15,7 @@ from balancer.core.events import (
     DrainStarted,
     Event,
     Kill,
+    OnceNamesKnown,
     Reconfigured,
     Released,
     SlotAdded,
@@ -33,6 +34,10 @@ SOCKETS_MAX = 64 + 2 * 3 * WORKERS_MAX
 """Three for each worker: a REQ, its monitor, and the monitor's other end. During a reload there
 are as many again. It cannot be raised later, and a place that is not used costs eight bytes."""
 
+TELL_ONCE_TIMEOUT_S = 0.25
+"""How long the launcher may keep us waiting before a ``once`` request. Only once: if it is stuck,
+such requests are refused without a wait until it reads again."""
+
 
 class LauncherGone(Exception):
     """The launcher's end of the channel is closed: nobody needs this process any more."""
@@ -41,16 +46,29 @@ class LauncherGone(Exception):
 class Server:
     """Takes its orders from the launcher's channel and its work from the frontend."""
 
-    def __init__(self, config: Config, launcher: socket.socket) -> None:
+    def __init__(
+        self,
+        config: Config,
+        launcher: socket.socket,
+        *,
+        life: str = "",
+        once_names: Iterable[bytes] = (),
+    ) -> None:
+        """``once_names`` are those that our predecessors told the launcher of."""
         self._config = config
         slots = [(slot, pool) for pool in config.pools for slot in pool.slots]
         raise_descriptor_limit()
-        self._transport = Transport(config.limits, os.urandom(3).hex(), SOCKETS_MAX)
+        boot = os.urandom(3).hex()
+        self._transport = Transport(
+            config.limits, boot, SOCKETS_MAX, life=life, tell_once=self._tell_once
+        )
         self._dispatcher = Dispatcher(config.limits, [pool.name for pool in config.pools])
         self._observer = Observer(self._transport.request_name)
         self._launcher = Channel(
             launcher, self._transport.selector, self._on_message, self._on_launcher_gone
         )
+        self._is_launcher_stuck = False
+        self._transport.emit(OnceNamesKnown(tuple(once_names)))
         self._static: dict[str, tuple[str, str, bool]] = {}
         """Pool, address and probe of each slot whose worker nobody of ours started."""
         for slot, pool in slots:
@@ -112,6 +130,16 @@ class Server:
         self._launcher.send(
             {"op": op, "slot": worker.slot, "incarnation": worker.incarnation, **fields}
         )
+
+    def _tell_once(self, name: bytes) -> bool:
+        """Have the launcher know the name even if we are killed next; False if it will not."""
+        timeout_s = 0.0 if self._is_launcher_stuck else TELL_ONCE_TIMEOUT_S
+        # Nothing is added to what it does not read: the backlog has a limit.
+        self._is_launcher_stuck = not self._launcher.flush(timeout_s)
+        if not self._is_launcher_stuck:
+            self._launcher.send({"op": "once", "name": name.hex()})
+            self._is_launcher_stuck = not self._launcher.flush(timeout_s)
+        return not self._is_launcher_stuck
 
     def _log(self, lines: Iterable[Line]) -> None:
         for line in lines:

@@ -22,10 +22,13 @@ from balancer.core.events import (
     Event,
     Forget,
     Forward,
+    Outcome,
     Refuse,
     Released,
+    ReplyArrived,
     WorkerId,
     WorkerLost,
+    WorkerReply,
 )
 from balancer.core.limits import Limits
 from balancer.frontend import Frontend
@@ -61,13 +64,24 @@ class Endpoint:
 class Transport:
     """Owned by one thread. ``selector`` is open to others, with a callback as each key's data."""
 
-    def __init__(self, limits: Limits, boot: str, sockets_max: int) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        boot: str,
+        sockets_max: int,
+        *,
+        life: str = "",
+        tell_once: Callable[[bytes], bool] = lambda name: True,
+    ) -> None:
+        """``tell_once`` gets the name of a ``once`` request before any worker gets the request,
+        which no worker does where the result is False."""
         self._limits = limits
         self._boot = boot
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.max_sockets = sockets_max
         self.selector = selectors.DefaultSelector()
-        self.frontend = Frontend(self._context, limits)
+        self.frontend = Frontend(self._context, limits, life)
+        self._tell_once = tell_once
         self._links: dict[WorkerId, Link] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._numbers = count(1)
@@ -163,6 +177,11 @@ class Transport:
         return f"{self._boot}-{request}"
 
     def _forward(self, action: Forward) -> None:
+        once_name = self.frontend.once_name(action.request)
+        if once_name is not None and not self._tell_once(once_name):
+            # As if the worker had said that it is too late: it is free, and nothing has run.
+            self.emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
+            return
         link = self._links.get(action.worker)
         frames = tasks.encode_task(
             self.request_name(action.request),

@@ -1,5 +1,6 @@
 """The balancer as the launcher sees it: a process with a channel, brought back when it dies."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -23,7 +24,12 @@ in seconds, so that a pause of our own is not taken for one of its."""
 
 
 class BalancerProcess:
-    """What is sent while it is down is lost: ``on_started`` tells a new one all it must know."""
+    """What is sent while it is down is lost: ``orders_at_start`` tells a new one all it must know.
+
+    Except for the names of ``once`` requests that one balancer gave to workers, and the next one
+    must refuse: those are kept here. What holds for them ends with the launcher, so a client is
+    told its ``life`` and sends none of them again to another.
+    """
 
     def __init__(
         self,
@@ -42,6 +48,9 @@ class BalancerProcess:
         self._on_message = on_message
         self._orders_at_start = orders_at_start
         self._channel: Channel | None = None
+        self._life = os.urandom(8).hex()
+        self._once_names: dict[str, None] = {}
+        """The latest, the oldest first."""
         self._policy = RestartPolicy()
         self._bound_at: float | None = None
         self._pulses_missed = 0
@@ -62,7 +71,14 @@ class BalancerProcess:
         self._channel = Channel(
             self.process.connection, self._loop.selector, self._receive, self._on_channel_closed
         )
-        self.send({"op": "configure", "config": to_json(self._config())})
+        self.send(
+            {
+                "op": "configure",
+                "config": to_json(self._config()),
+                "life": self._life,
+                "once_names": list(self._once_names),
+            }
+        )
         for order in self._orders_at_start():
             self.send(order)
 
@@ -76,7 +92,8 @@ class BalancerProcess:
         cause, pid, now = self.process.exit_cause, self.process.pid, time.monotonic()
         has_failed = self.process.exit_code != 0
         if self._channel is not None:
-            self._channel.close()
+            # It may have forwarded a ``once`` request just after it told us.
+            self._channel.read_rest()
         self.process = self._channel = None
         if not self.is_wanted:
             is_loss = has_failed and not self._is_condemned
@@ -108,6 +125,8 @@ class BalancerProcess:
         match message["op"]:
             case "log":
                 self._on_log(message)
+            case "once":
+                self._keep_once_name(message["name"])
             case "pulse":
                 self._pulses_missed = 0
             case "bound":
@@ -117,6 +136,12 @@ class BalancerProcess:
                 self._take_pulse(self.process)
             case _:
                 self._on_message(message)
+
+    def _keep_once_name(self, name: str) -> None:
+        self._once_names.pop(name, None)
+        self._once_names[name] = None
+        if len(self._once_names) > self._config().limits.once_ids_limit:
+            del self._once_names[next(iter(self._once_names))]
 
     def _take_pulse(self, process: Process) -> None:
         """Ask the balancer for a sign of life, again and again; kill it if it gives none."""

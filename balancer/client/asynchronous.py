@@ -48,12 +48,13 @@ class AsyncClient:
         once: bool = False,
         route: str | None = None,
         key: str | None = None,
+        id: bytes | str | None = None,
     ) -> Any:
         """The answer to ``payload``, or a ClusterError that says why there is none.
 
         Cancelling it drops the request: whether it runs is up to the balancer, its answer is lost.
         """
-        reply = await self.send(payload, timeout=timeout, once=once, route=route, key=key)
+        reply = await self.send(payload, timeout=timeout, once=once, route=route, key=key, id=id)
         if reply.status != 200:
             raise error_for(reply)
         return reply.body
@@ -66,10 +67,11 @@ class AsyncClient:
         once: bool = False,
         route: str | None = None,
         key: str | None = None,
+        id: bytes | str | None = None,
     ) -> Reply:
         """As ``call``, but the whole reply, whatever its status."""
         timeout_s = self._timeout_s if timeout is None else timeout
-        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key)
+        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key, id=id)
         call = self._submit(request)
         try:
             await call.owner

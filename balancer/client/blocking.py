@@ -20,9 +20,10 @@ DEFAULT_TIMEOUT_S = 30.0
 class Client:
     """One connection to a balancer, with any number of requests in flight.
 
-    Where it is lost, the next of the addresses is asked, and what was in flight is sent again,
-    ``once`` excepted. ``timeout``, in seconds, is the time of a call that names none of its own.
-    Close a client, or use it as a context manager.
+    Where it is lost, the next of the addresses is asked, and what was in flight is sent again;
+    ``once`` calls only to the same cluster, which refuses what may have run. ``timeout``, in
+    seconds, is the time of a call that names none of its own. Close a client, or use it
+    as a context manager.
     """
 
     def __init__(
@@ -47,14 +48,16 @@ class Client:
         once: bool = False,
         route: str | None = None,
         key: str | None = None,
+        id: bytes | str | None = None,
     ) -> Any:
         """The answer to ``payload``, or a ClusterError that says why there is none.
 
-        With ``once`` it is never run twice, even where that means to give it up; ``route`` and
-        ``key`` go to the balancer as they are. TypeError, ValueError or OverflowError if msgpack
-        cannot carry the payload.
+        With ``once`` it is never run twice, even where that means to give it up; and if it has an
+        ``id``, neither is another call of that ``id``: it raises Duplicate where the first may
+        have run. ``route`` and ``key`` go to the balancer as they are. TypeError, ValueError or
+        OverflowError if msgpack cannot carry the payload or the ``id`` is none.
         """
-        reply = self.send(payload, timeout=timeout, once=once, route=route, key=key)
+        reply = self.send(payload, timeout=timeout, once=once, route=route, key=key, id=id)
         if reply.status != 200:
             raise error_for(reply)
         return reply.body
@@ -67,10 +70,11 @@ class Client:
         once: bool = False,
         route: str | None = None,
         key: str | None = None,
+        id: bytes | str | None = None,
     ) -> Reply:
         """As ``call``, but the whole reply, whatever its status."""
         timeout_s = self._timeout_s if timeout is None else timeout
-        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key)
+        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key, id=id)
         waiter = Waiter()
         call = self._connection.submit(request, waiter)
         try:

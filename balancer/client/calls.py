@@ -1,6 +1,7 @@
 """A client's requests on their way, and the replies to those that no balancer answers."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -10,11 +11,16 @@ from balancer.wire.replies import Reply
 
 GRACE_S = 0.05
 """How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
+NAME_BYTES = 16
+LOST = "The connection to the balancer was lost."
 LOSSES_MAX = 3
 LARGE_BYTES = 16 * 1024 * 1024
 LARGE_LOSSES_MAX = 2
 """A balancer drops the connection of a message beyond its hard limit: so large a call is stopped
 one loss earlier, or it would take everything else that is in flight down with it."""
+
+HELLO_ID = bytes(8)
+"""No call has it."""
 
 Owner = TypeVar("Owner")
 
@@ -28,15 +34,28 @@ class Request:
     once: bool = False
     route: str | None = None
     key: str | None = None
+    name: bytes | str | None = None
+    """By which the balancer knows it if it comes again; one marked ``once`` always has one."""
 
     @classmethod
     def pack(
-        cls, payload: Any, *, timeout_s: float, once: bool, route: str | None, key: str | None
+        cls,
+        payload: Any,
+        *,
+        timeout_s: float,
+        once: bool,
+        route: str | None,
+        key: str | None,
+        id: bytes | str | None = None,
     ) -> "Request":
         """TypeError, ValueError or OverflowError if msgpack cannot carry the payload."""
+        if id is not None:
+            _check_id(id)
+        elif once:
+            id = os.urandom(NAME_BYTES)
         if not 0 < timeout_s < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
-        return cls(requests.encode_request(payload)[1], timeout_s, once, route, key)
+        return cls(requests.encode_request(payload)[1], timeout_s, once, route, key, id)
 
     @property
     def losses_max(self) -> int:
@@ -56,6 +75,8 @@ class Call(Generic[Owner]):
     """To the socket of today."""
     may_have_run: bool = False
     """It was handed to some socket."""
+    life: str = ""
+    """Of the cluster that it was handed to; empty if that said none."""
     losses: int = 0
     """Connections that ended while it was in flight over them."""
 
@@ -70,6 +91,7 @@ class Call(Generic[Owner]):
             once=request.once or None,
             route=request.route,
             key=request.key,
+            id=request.name,
         )
         return [self.id, b"", header, request.payload]
 
@@ -83,10 +105,26 @@ class Call(Generic[Owner]):
         except values.WireError as error:
             text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
             return Reply(502, error=text, reason="garbled", may_have_run=True)
+        if self.losses and self.request.once and reply.reason == "duplicate":
+            # It is our own doubt that the balancer confirms.
+            return lost(self, LOST)
         if self.losses and reply.status != 200:
             # The balancer that refused it does not know of the one that had it before.
             return replace(reply, may_have_run=True)
         return reply
+
+
+def hello_frames() -> list[bytes]:
+    return [HELLO_ID, b"", *requests.encode_request(None, hello=True)]
+
+
+def _check_id(id: bytes | str) -> None:
+    if not isinstance(id, bytes | str):
+        raise TypeError(f"id must be bytes or str, not {type(id).__name__}")
+    if len(id) > requests.ID_LENGTH_MAX:
+        raise ValueError(f"id must be of at most {requests.ID_LENGTH_MAX}, not {len(id)}")
+    if isinstance(id, str):
+        id.encode()  # raises here what msgpack would raise later, for everybody's calls
 
 
 # --- replies that no balancer sent ---------------------------------------------------------------

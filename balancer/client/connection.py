@@ -2,7 +2,9 @@
 
 A request is handed to a socket only once its handshake is done, so that one which was never handed
 over is certain not to have run. When a connection ends, a fresh socket is opened, at the next
-address where there are several, and what is still owed is sent again, except for ``once``.
+address where there are several, and what is still owed is sent again. A ``once`` call, only to the
+same cluster, which knows by its name whether it may have run; so it is handed over on no connection
+before that has told, in answer to a hello, the cluster's life.
 """
 
 import itertools
@@ -16,9 +18,19 @@ from typing import Generic
 
 import zmq
 
-from balancer.client.calls import Call, Owner, Request, lost, timed_out, unreachable
+from balancer.client.calls import (
+    HELLO_ID,
+    LOST,
+    Call,
+    Owner,
+    Request,
+    hello_frames,
+    lost,
+    timed_out,
+    unreachable,
+)
 from balancer.client.dealer import Dealer
-from balancer.wire.replies import Reply
+from balancer.wire.replies import Reply, decode_welcome
 
 DIAL_TIMEOUT_S = 2.5
 """A connection that is not up by then is given up, whatever its monitor says."""
@@ -46,6 +58,11 @@ class Connection(Generic[Owner]):
         self._ids = itertools.count(1)
         self._calls: dict[bytes, Call[Owner]] = {}
         self._unsent: dict[bytes, Call[Owner]] = {}
+        self._held: dict[bytes, Call[Owner]] = {}
+        """Marked ``once``, to be handed over when the life is known."""
+        self._life: str | None = None
+        """Of the cluster at the other end of today's socket; None until it has told."""
+        self._is_hello_sent = False
         self._ends: list[tuple[float, bytes]] = []
         self._dealer: Dealer | None = None
         self._dialed_at = self._dial_at = now
@@ -73,7 +90,8 @@ class Connection(Generic[Owner]):
     def has_news(self) -> bool:
         if self._dealer is None:
             return False
-        return self._dealer.has_news(wants_to_send=bool(self._unsent))
+        wants_to_send = bool(self._unsent) or (bool(self._held) and not self._is_hello_sent)
+        return self._dealer.has_news(wants_to_send=wants_to_send)
 
     def next_deadline(self) -> float:
         """When ``advance`` has something to do even if nothing arrives; may be infinite."""
@@ -97,7 +115,8 @@ class Connection(Generic[Owner]):
             raise RuntimeError("a client cannot be used after a fork: make one in the new process")
         id = next(self._ids).to_bytes(8, "big")
         call = Call(id, request, now + request.timeout_s, owner)
-        self._calls[id] = self._unsent[id] = call
+        self._calls[id] = call
+        self._line_of(call)[id] = call
         if len(self._ends) > 64 + 2 * len(self._calls):
             # Most calls end long before their time: without tidying, a fast client would keep
             # the dates of the last thirty seconds' calls.
@@ -110,6 +129,7 @@ class Connection(Generic[Owner]):
         """Nobody waits for it any more: its answer, should one come, is dropped."""
         self._calls.pop(call.id, None)
         self._unsent.pop(call.id, None)
+        self._held.pop(call.id, None)
 
     def advance(self, now: float) -> None:
         """Do everything that can be done at once; then look into ``ended``."""
@@ -120,6 +140,8 @@ class Connection(Generic[Owner]):
         if self._dealer is None and self._calls and now >= self._dial_at:
             self._redial(now)
         if self._dealer is not None and self._dealer.is_ready:
+            if self._held:
+                self._release_held(self._dealer)
             self._hand_over(self._dealer, now)
         self._expire(now)
 
@@ -147,7 +169,9 @@ class Connection(Generic[Owner]):
     def _receive(self, dealer: Dealer) -> None:
         for frames in dealer.messages():
             call = self._calls.get(frames[0]) if len(frames) == 3 else None
-            if call is not None:
+            if frames[0] == HELLO_ID:
+                self._life = decode_welcome(frames[-1])
+            elif call is not None:
                 self._end(call, frames[2])
 
     def _end(self, call: Call[Owner], answer: bytes | Reply) -> None:
@@ -168,6 +192,23 @@ class Connection(Generic[Owner]):
         return unreachable(call, self._addresses)
 
     # --- sending --------------------------------------------------------------------------------
+
+    def _line_of(self, call: Call[Owner]) -> dict[bytes, Call[Owner]]:
+        return self._held if call.request.once else self._unsent
+
+    def _release_held(self, dealer: Dealer) -> None:
+        """Say hello; as soon as the life is known, let go of what waits for it."""
+        if not self._is_hello_sent:
+            self._is_hello_sent = dealer.send(hello_frames())
+        if self._life is None:
+            return
+        for call in list(self._held.values()):
+            if call.may_have_run and call.life != self._life:
+                self._end(call, lost(call, LOST))
+                continue
+            call.life = self._life
+            self._unsent[call.id] = call
+            self._held.pop(call.id, None)
 
     def _hand_over(self, dealer: Dealer, now: float) -> None:
         while self._unsent:
@@ -227,8 +268,11 @@ class Connection(Generic[Owner]):
         for call in [call for call in self._calls.values() if call.is_handed_over]:
             call.is_handed_over = False
             call.losses += 1
-            if call.request.once or call.losses >= call.request.losses_max:
-                self._end(call, lost(call, "The connection to the balancer was lost."))
-        self._unsent = dict(self._calls)
+            is_hopeless = call.request.once and not call.life
+            if is_hopeless or call.losses >= call.request.losses_max:
+                self._end(call, lost(call, LOST))
+        self._held = {id: call for id, call in self._calls.items() if call.request.once}
+        self._unsent = {id: call for id, call in self._calls.items() if not call.request.once}
+        self._life, self._is_hello_sent = None, False
         self._plan_dial(now)
         self._drop(dealer)

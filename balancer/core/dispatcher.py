@@ -33,6 +33,7 @@ class Dispatcher:
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
             ev.RequestArrived: self._on_request_arrived,
             ev.RequestUnreadable: self._on_request_unreadable,
+            ev.OnceNamesKnown: self._on_once_names_known,
             ev.ClientGone: self._on_client_gone,
             ev.SlotAdded: self._on_slot_added,
             ev.SlotRemoved: self._on_slot_removed,
@@ -95,6 +96,9 @@ class Dispatcher:
 
     def _on_request_unreadable(self, event: ev.RequestUnreadable, now: float) -> None:
         self._actions.append(ev.Refuse(event.request, Reason.MALFORMED, detail=event.error))
+
+    def _on_once_names_known(self, event: ev.OnceNamesKnown, now: float) -> None:
+        self._requests.once_names.learn(event.names)
 
     def _on_client_gone(self, event: ev.ClientGone, now: float) -> None:
         for request in self._requests.of(event.client):

@@ -115,6 +115,14 @@ class RequestUnreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class OnceNamesKnown:
+    """Names of ``once`` requests that may have run before our time: to be told before the first
+    request arrives, the oldest first."""
+
+    names: tuple[bytes | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ClientGone:
     client: ClientId
 
@@ -251,6 +259,7 @@ Timer = (
 Event = (
     RequestArrived
     | RequestUnreadable
+    | OnceNamesKnown
     | ClientGone
     | SlotAdded
     | SlotRemoved

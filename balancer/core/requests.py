@@ -47,7 +47,7 @@ class Requests:
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
-        self._once_names = OnceNames(limits)
+        self.once_names = OnceNames(limits)
         self._suspects = Suspects(limits, deadlines)
         self._budget = RetryBudget(limits)
         self._service_s = 0.0
@@ -56,7 +56,7 @@ class Requests:
     def reconfigure(self, limits: Limits, now: float) -> None:
         """Decide by these limits from now on; open requests keep the dates that they have."""
         self.limits = self._budget.limits = limits
-        self._once_names.limits = self._suspects.limits = limits
+        self.once_names.limits = self._suspects.limits = limits
         self.place_all(now)
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Requests:
         request = Request(event, deadline, event.try_timeout_s or limits.try_timeout_s)
         self._open[request.id] = request
         self._clients.setdefault(request.client, {})[request.id] = request
-        self._once_names.add(request)
+        self.once_names.add(request)
         request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
         self._place(request, now, is_joining=True)
 
@@ -104,7 +104,7 @@ class Requests:
             return Reason.TOO_LARGE
         if is_draining:
             return Reason.DRAINING
-        if self._once_names.has(event):
+        if self.once_names.has(event):
             return Reason.DUPLICATE
         if len(self._clients.get(event.client, ())) >= self.limits.client_limit:
             return Reason.CLIENT_LIMIT
@@ -288,7 +288,7 @@ class Requests:
             self._deadlines.cancel(alarm)
         has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
         if not has_run:
-            self._once_names.forget(request)
+            self.once_names.forget(request)
         del self._open[request.id]
         self._suspects.forget(request)
         of_client = self._clients[request.client]

@@ -67,6 +67,24 @@ def encode_refusal(refuse: Refuse, id: Echo) -> bytes:
     return bytes(msgpack.packb(fields))
 
 
+def encode_welcome(life: str, id: Echo) -> bytes:
+    """The answer to a hello: ``life`` is that of the launcher, and with it that of the cluster."""
+    fields: dict[str, Any] = {"status": 200, "body": {"life": life}}
+    if id is not None:
+        fields["id"] = id
+    return bytes(msgpack.packb(fields))
+
+
+def decode_welcome(frame: bytes) -> str:
+    """The life that a balancer told of; empty if the frame tells of none."""
+    try:
+        body = decode_reply(frame).body
+    except WireError:
+        return ""
+    life = body.get("life") if isinstance(body, dict) else None
+    return life if isinstance(life, str) else ""
+
+
 def _tried(tried: Sequence[FailedTry]) -> dict[str, Any]:
     if not tried:
         return {}

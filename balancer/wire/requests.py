@@ -30,6 +30,8 @@ class Header:
     key: str | None = None
     priority: int = 1
     id: Echo = None
+    hello: bool = False
+    """It asks the balancer itself who it is; the payload is nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def _decode_header(fields: Mapping[str, Any]) -> Header:
         key=read_field(fields, "key", str, None),
         priority=priority,
         id=_id(fields),
+        hello=read_field(fields, "hello", bool, False),
     )
 
 

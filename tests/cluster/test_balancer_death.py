@@ -13,7 +13,7 @@ import pytest
 
 from balancer.client import Client
 from balancer.errors import ClusterError, Unavailable
-from tests.cluster.asking import Record
+from tests.cluster.asking import Record, Reply, asker
 from tests.cluster.running import Cluster, wait_until
 
 TRY_TIMEOUT_S = 1.0
@@ -114,6 +114,67 @@ def test_a_once_call_in_flight_raises_and_is_not_run_again(
         assert client.call({"record": record.path, "name": "after"})
     assert len(record.runs()) == 1
     assert len(record.runs("often")) == 2
+
+
+def test_of_many_once_calls_those_that_waited_are_answered_and_none_runs_twice(
+    cluster: Cluster, record: Record
+) -> None:
+    cluster.wait_for_workers(4)
+    job: dict[str, Any] = {"sleep_s": 0.5, "record": record.path}
+    names = [str(number) for number in range(10)]
+    with ThreadPoolExecutor(10) as pool, Client(cluster.address) as client:
+        calls = {n: pool.submit(client.send, {**job, "name": n}, once=True) for n in names}
+        wait_until(lambda: len(record.every_run()) == 4)
+        wait_until(lambda: cluster.look()["queue"]["length"] == 6)
+        in_flight = {run["name"] for run in record.every_run()}
+        kill_balancer(cluster)
+        replies = {name: call.result(15) for name, call in calls.items()}
+    lost = {name for name, reply in replies.items() if reply.status != 200}
+    assert lost == in_flight
+    assert {(replies[name].reason, replies[name].may_have_run) for name in lost} == {
+        ("connection_lost", True)
+    }
+    assert sorted(run["name"] for run in record.every_run()) == names
+
+
+def test_what_ran_while_the_launcher_was_stuck_is_known_to_the_next_balancer(
+    cluster: Cluster, record: Record
+) -> None:
+    cluster.wait_for_workers(4)
+    names = [str(number) for number in range(1000)]
+    balancer_pid = cluster.look()["cluster"]["balancer_pid"]
+    os.kill(cluster.launcher.pid, signal.SIGSTOP)
+    try:
+        before = ask_once(cluster.address, names, record)
+        os.kill(balancer_pid, signal.SIGKILL)
+    finally:
+        os.kill(cluster.launcher.pid, signal.SIGCONT)
+    wait_until(lambda: cluster.look()["cluster"]["balancer_pid"] not in (None, balancer_pid))
+    cluster.wait_for_workers(4)
+    after = ask_once(cluster.address, names, record)
+    answered = [name for name in names if before[name].status == 200]
+    refused = [name for name in names if before[name].status == 503]
+    print(f"{len(answered)} answered before the launcher's pipe was full, {len(refused)} refused")
+    assert answered
+    assert refused
+    assert len(answered) + len(refused) == len(names)
+    assert {before[name].fields["may_have_run"] for name in refused} == {False}
+    assert {after[name].status for name in answered} == {409}
+    assert {after[name].status for name in refused} == {200}
+    assert sorted(run["name"] for run in record.every_run()) == sorted(names)
+
+
+def ask_once(address: str, names: list[str], record: Record) -> dict[str, Reply]:
+    """Ask for one run under each name, some at a time."""
+    replies: dict[str, Reply] = {}
+    with asker(address) as client:
+        for first in range(0, len(names), 50):
+            numbers = {
+                name: client.send({"record": record.path, "name": name}, once=True, id=name)
+                for name in names[first : first + 50]
+            }
+            replies |= {name: client.reply(number) for name, number in numbers.items()}
+    return replies
 
 
 def test_a_worker_that_hangs_since_before_the_balancer_died_is_replaced(

@@ -5,10 +5,12 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from balancer.client import Client
 from balancer.runtime_directory import path_of
 from tests.cluster.asking import Asker, Record, asker
 from tests.cluster.running import (
@@ -72,6 +74,24 @@ def test_no_process_outlives_the_launcher_whatever_it_is_doing(
         assert grandchild in family
         assert len(family) >= 6  # the balancer, four workers, and what one of them started
         assert_all_end(family)
+
+
+def test_a_once_call_in_flight_is_not_run_again_by_the_next_cluster_at_the_address(
+    cluster: Cluster, record: Record
+) -> None:
+    job = {"sleep_s": 1.0, "record": record.path}
+    with Client(cluster.address) as client, ThreadPoolExecutor(2) as pool:
+        once = pool.submit(client.send, job, once=True)
+        often = pool.submit(client.send, {**job, "name": "often"})
+        wait_until(lambda: len(record.every_run()) == 2)
+        assert_all_end(kill_launcher(cluster))
+        with Cluster("tests.cluster.jobs:work", "-w", "1", bind=cluster.address):
+            reply = once.result(15)
+            assert often.result(15).status == 200
+            assert client.call({"record": record.path, "name": "after"}, once=True)
+    assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
+    assert len(record.runs()) == 1
+    assert len(record.runs("often")) == 2
 
 
 def test_a_dead_launcher_is_not_in_the_way_of_the_next_of_its_name(cluster: Cluster) -> None:

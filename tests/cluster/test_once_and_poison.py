@@ -1,5 +1,6 @@
 """Requests that must not run twice, and requests that take their workers with them."""
 
+import asyncio
 import signal
 import time
 from collections import Counter
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from balancer.client import AsyncClient
+from balancer.wire.replies import Reply
+from tests.chaos.proxy import Proxy
 from tests.cluster.asking import Asker, Record, asker
 from tests.cluster.running import Cluster, wait_until
 
@@ -44,6 +48,36 @@ def test_a_once_request_whose_worker_fails_is_not_run_again_and_says_that_it_may
     assert [how for _, how in reply.tried] == [why]
     assert client.ask({"record": record.path, "name": "next"}).status == 200
     assert len(record.runs()) == 1
+
+
+def test_once_calls_over_a_connection_that_is_cut_run_at_most_once(
+    cluster: Cluster, record: Record
+) -> None:
+    job = {"sleep_s": 0.15, "record": record.path}
+    names = [str(number) for number in range(12)]
+
+    async def main() -> tuple[set[str], list[Reply]]:
+        proxy = Proxy(("127.0.0.1", int(cluster.address.rpartition(":")[2])))
+        async with AsyncClient(await proxy.open()) as client:
+            sends = [client.send({**job, "name": name}, once=True) for name in names]
+            replies = asyncio.gather(*sends)
+            async with asyncio.timeout(10):
+                while len(record.every_run()) < 4:
+                    await asyncio.sleep(0.005)
+            proxy.reset()
+            in_flight = {run["name"] for run in record.every_run()}
+            ended = await replies
+        await proxy.close()
+        return in_flight, ended
+
+    cluster.wait_for_workers(4)
+    in_flight, replies = asyncio.run(main())
+    lost = {name for name, reply in zip(names, replies, strict=True) if reply.status != 200}
+    assert lost >= in_flight
+    assert len(lost) < len(names), "what waited is answered"
+    ends = {(reply.reason, reply.may_have_run) for reply in replies if reply.status != 200}
+    assert ends == {("connection_lost", True)}
+    assert max(Counter(run["name"] for run in record.every_run()).values()) == 1
 
 
 @pytest.mark.parametrize(("deed", "why"), [("crash", "died"), ("spin", "timeout")])

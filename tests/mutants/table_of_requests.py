@@ -110,8 +110,8 @@ REQUESTS: dict[str, Slips] = {
     },
     "once.py": {
         "a once name is not remembered": (
-            "            self._names[request.name] = request.id\n",
-            "            self._names.pop(request.name, None)\n",
+            "        self._names[name] = request\n",
+            "        self._names.pop(name, None)\n",
         ),
         "anybody's end makes a once name forgotten": (
             "and self._names.get(request.name) == request.id:",

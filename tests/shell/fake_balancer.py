@@ -65,7 +65,16 @@ def silence(asked: Asked) -> Answer:
 class FakeBalancer:
     """Listens from its construction until ``stop``; ``asked`` is all that came so far."""
 
-    def __init__(self, answer: Callable[[Asked], Answer] = echo, port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Asked], Answer] = echo,
+        port: int = 0,
+        life: str | None = None,
+        hello: bool = True,
+    ) -> None:
+        """A life of its own unless one is given; it notes no hello, and may answer none."""
+        self._answers_hello = hello
+        self.life = os.urandom(8).hex() if life is None else life
         self.asked: list[Asked] = []
         self.most_open = 0
         """The most answers that were to come later at one time."""
@@ -120,6 +129,11 @@ class FakeBalancer:
     def _take(self, frames: list[bytes]) -> None:
         incoming = requests.decode_request(frames)
         assert isinstance(incoming, requests.Incoming), incoming
+        if incoming.header.hello:
+            welcome = replies.encode_welcome(self.life, None)
+            if self._answers_hello:
+                self._router.send_multipart([*incoming.envelope, welcome])
+            return
         asked = Asked(values.decode_payload(incoming.payload), incoming.header, monotonic())
         self.asked.append(asked)
         answer = self._answer(asked)
@@ -136,8 +150,13 @@ class FakeBalancer:
 
 
 @contextmanager
-def balancing(answer: Callable[[Asked], Answer] = echo, port: int = 0) -> Iterator[FakeBalancer]:
-    balancer = FakeBalancer(answer, port)
+def balancing(
+    answer: Callable[[Asked], Answer] = echo,
+    port: int = 0,
+    life: str | None = None,
+    hello: bool = True,
+) -> Iterator[FakeBalancer]:
+    balancer = FakeBalancer(answer, port, life, hello)
     try:
         yield balancer
     finally:

@@ -19,10 +19,12 @@ import pytest
 
 import balancer
 from balancer.client import Client
+from balancer.client.calls import LOSSES_MAX
 from balancer.core.events import FailedTry, Reason, Why
 from balancer.errors import (
     ClusterError,
     DeadlineExceeded,
+    Duplicate,
     HandlerError,
     Overloaded,
     Poisoned,
@@ -107,7 +109,9 @@ def test_the_header_says_what_the_caller_wants() -> None:
     with balancing() as up, Client(up.address, timeout=7) as client:
         client.call(1)
         client.call(2, timeout=0.5, once=True, route="gpu", key="session")
-    first, second = up.asked
+        client.call(3, id="mine")
+    first, second, third = up.asked
+    assert (first.header.id, third.header.id) == (None, "mine")
     assert first.header.timeout_s == pytest.approx(7, abs=SLACK_S)
     assert (first.header.once, first.header.route, first.header.key) == (False, None, None)
     assert second.header.timeout_s == pytest.approx(0.5, abs=SLACK_S)
@@ -217,6 +221,82 @@ def test_once_is_not_sent_again_when_its_balancer_dies(pool: ThreadPoolExecutor)
             client.call("after")
             assert [asked.payload for asked in second.asked] == ["after"]
     assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
+
+
+def test_once_is_sent_again_by_its_name_to_the_same_life(pool: ThreadPoolExecutor) -> None:
+    with balancing(silence, life="one") as first, Client(first.address) as client:
+        calls = [pool.submit(client.call, number, once=True) for number in range(3)]
+        first.wait_for(3)
+        first.stop()
+        with balancing(port=first.port, life="one") as second:
+            assert [call.result(PATIENCE_S) for call in calls] == [0, 1, 2]
+    names = [{asked.payload: asked.header.id for asked in up.asked} for up in (first, second)]
+    assert names[0] == names[1]
+    assert len(set(names[0].values())) == 3
+    assert {type(name) for name in names[0].values()} == {bytes}
+
+
+def test_once_that_may_have_run_ends_as_lost_and_not_as_a_duplicate(
+    pool: ThreadPoolExecutor,
+) -> None:
+    with balancing(silence, life="one") as first, Client(first.address) as client:
+        call = pool.submit(client.send, "pay", once=True)
+        first.wait_for(1)
+        first.stop()
+        duplicate = refused(Reason.DUPLICATE, may_have_run=True)
+        with balancing(lambda asked: duplicate, port=first.port, life="one"):
+            reply = call.result(PATIENCE_S)
+            with pytest.raises(Duplicate):
+                client.call("by hand", once=True, id="twice")
+    assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
+
+
+def test_once_is_not_sent_again_to_whom_tells_of_no_life(pool: ThreadPoolExecutor) -> None:
+    with balancing(silence, life="") as first, Client(first.address) as client:
+        call = pool.submit(client.send, "pay", once=True)
+        first.wait_for(1)
+        first.stop()
+        # It ends without another balancer: none could tell that it is the same cluster.
+        reply = call.result(PATIENCE_S)
+    assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
+
+
+def test_once_is_given_up_after_as_many_losses_as_others(pool: ThreadPoolExecutor) -> None:
+    port = free_port()
+    with Client(f"tcp://127.0.0.1:{port}") as client:
+        call = pool.submit(client.send, "pay", once=True)
+        for _ in range(LOSSES_MAX):
+            with balancing(silence, port=port, life="one") as up:
+                up.wait_for(1)
+        assert call.result(PATIENCE_S).reason == "connection_lost"
+
+
+def test_once_that_waits_for_its_cluster_ends_with_its_time(pool: ThreadPoolExecutor) -> None:
+    with balancing(silence, life="one") as first, Client(first.address) as client:
+        began_at = monotonic()
+        call = pool.submit(client.send, "pay", once=True, timeout=1.0)
+        first.wait_for(1)
+        first.stop()
+        reply = call.result(PATIENCE_S)
+        assert monotonic() - began_at < 1.0 + SLACK_S
+    assert (reply.reason, reply.may_have_run) == ("connection_lost", True)
+
+
+def test_once_that_was_never_handed_over_is_sent_to_any_life(pool: ThreadPoolExecutor) -> None:
+    with balancing(hello=False) as first, Client(first.address) as client:
+        once = pool.submit(client.call, "once", once=True)
+        assert client.call("others do not wait") == "others do not wait"
+        first.stop()
+        with balancing(port=first.port) as second:
+            assert once.result(PATIENCE_S) == "once"
+    assert [asked.payload for asked in first.asked] == ["others do not wait"]
+    assert [asked.payload for asked in second.asked] == ["once"]
+
+
+@pytest.mark.parametrize("id", [7, "x" * 256, b"x" * 256, "\ud800"])
+def test_an_id_that_is_none_is_refused(id: Any) -> None:
+    with Client() as client, pytest.raises((TypeError, ValueError)):
+        client.call(1, id=id)
 
 
 @pytest.mark.parametrize("reason", [Reason.DRAINING, Reason.DEADLINE])

@@ -1,5 +1,6 @@
 """The control protocol: messages both ways, and peers that are slow, gone or talk nonsense."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -289,3 +290,41 @@ def test_the_end_of_a_cluster_can_be_waited_for(directory: RuntimeDirectory) -> 
 def test_the_socket_is_for_its_owner_alone(directory: RuntimeDirectory) -> None:
     with listen(directory.path.name):
         assert control_path(directory.path.name).parent.stat().st_mode & 0o077 == 0
+
+
+# --- who is told before anything else happens -----------------------------------------------------
+
+
+def test_a_channel_knows_whether_all_is_with_the_peer(pair: tuple[End, socket.socket]) -> None:
+    end, other = pair
+    end.channel.send({"op": "x"})
+    assert end.channel.flush(0.0)
+    while end.channel.flush(0.0):
+        end.channel.send({"op": "x" * 10_000})
+    began_at = time.monotonic()
+    assert not end.channel.flush(0.1)
+    assert 0.1 <= time.monotonic() - began_at < 2.0
+    thread = threading.Thread(target=lambda: read_for(other, 1.0))
+    thread.start()
+    assert end.channel.flush(10.0)
+    thread.join()
+
+
+def read_for(connection: socket.socket, quiet_s: float) -> None:
+    connection.settimeout(quiet_s)
+    with contextlib.suppress(TimeoutError):
+        while connection.recv(1 << 16):
+            pass
+
+
+def test_what_a_peer_said_before_its_end_is_heard_even_if_we_speak_first(
+    pair: tuple[End, socket.socket],
+) -> None:
+    end, other = pair
+    other.sendall(b'{"op": "last words"}\n{"op": "torn')
+    other.close()
+    end.channel.send({"op": "too late"})
+    assert not end.channel.flush(0.0)
+    end.channel.read_rest()
+    assert [message["op"] for message in end.messages] == ["last words"]
+    assert end.closed == 1

@@ -38,7 +38,7 @@ Connect = Callable[[], zmq.Socket[bytes]]
 @pytest.fixture
 def frontend() -> Iterator[Frontend]:
     with zmq.Context() as context:
-        frontend = Frontend(context, LIMITS)
+        frontend = Frontend(context, LIMITS, "cafe")
         frontend.bind("tcp://127.0.0.1:*")
         yield frontend
         frontend.close()
@@ -122,6 +122,33 @@ def test_requests_are_numbered_and_answered_in_any_order(
     for request in reversed(requests):
         frontend.answer(answer_to(request, msgpack.unpackb(frontend.payload(request.request))))
     assert [msgpack.unpackb(c.recv_multipart()[-1])["body"] for c in clients] == [0, 1]
+
+
+def test_a_hello_is_answered_with_the_life_and_is_nobodys_event(
+    frontend: Frontend, connect: Connect
+) -> None:
+    client = connect()
+    client.send_multipart([b"", msgpack.packb({"hello": True, "id": "x"}), b"\xc0"])
+    client.send_multipart([b"", msgpack.packb("after")])
+    assert frontend.payload(arrival(frontend).request) == msgpack.packb("after")
+    welcome = {"status": 200, "body": {"life": "cafe"}, "id": "x"}
+    assert msgpack.unpackb(client.recv_multipart()[-1]) == welcome
+
+
+def test_a_once_request_is_known_by_a_digest_of_its_id(
+    frontend: Frontend, connect: Connect
+) -> None:
+    client = connect()
+    headers = [{"once": True, "id": id} for id in ("x", b"x", "x", "x" * 255)]
+    for header in [*headers, {"id": "x"}, {"once": True}]:
+        client.send_multipart([b"", msgpack.packb(header), b"\x01"])
+    events = [event for event in read(frontend, 6) if isinstance(event, RequestArrived)]
+    text, binary, again, long, *unnamed = [event.id for event in events]
+    assert text == again
+    assert len({text, binary, long}) == 3
+    assert [len(name) for name in (text, binary, long) if name] == [16, 16, 16]
+    assert unnamed == [None, None]
+    assert [frontend.once_name(event.request) for event in events] == [e.id for e in events]
 
 
 def test_what_cannot_be_read_is_an_event_too(frontend: Frontend, connect: Connect) -> None:

@@ -43,7 +43,9 @@ class Loop:
     """A transport, with a client, and a memory for the events that nobody has asked for yet."""
 
     def __init__(self, links: int = 4) -> None:
-        self.transport = Transport(Limits(), "boot", 3 * links + 64)
+        self.once_names: list[bytes] = []
+        self.is_launcher_stuck = False
+        self.transport = Transport(Limits(), "boot", 3 * links + 64, tell_once=self._note_once_name)
         self.transport.frontend.bind("tcp://127.0.0.1:*")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.client = self._context.socket(zmq.DEALER)
@@ -54,6 +56,10 @@ class Loop:
     def close(self) -> None:
         self.transport.close()
         self.close_client()
+
+    def _note_once_name(self, name: bytes) -> bool:
+        self.once_names.append(name)
+        return not self.is_launcher_stuck
 
     def close_client(self) -> None:
         self.client.close(0)
@@ -127,6 +133,25 @@ def test_only_a_worker_that_shares_our_clock_is_told_the_instant(loop: Loop, wor
     loop.connect(worker.address, is_ours=True)
     loop.forward(loop.request("x"))
     assert tasks.decode_task(worker.receive()).expires_at == 1_000.25
+
+
+def test_a_once_request_is_told_of_or_no_worker_gets_it(loop: Loop, worker: Peer) -> None:
+    loop.connect(worker.address)
+    for is_stuck in (True, False):
+        loop.is_launcher_stuck = is_stuck
+        header = msgpack.packb({"once": True, "id": str(is_stuck)})
+        loop.client.send_multipart([b"", header, msgpack.packb("x")])
+        arrived = loop.next()
+        assert isinstance(arrived, RequestArrived)
+        loop.forward(arrived.request)
+        assert loop.once_names.pop() == arrived.id
+        if is_stuck:
+            # The worker is free for others, and the request has not run.
+            assert loop.next() == ReplyArrived(WORKER, WorkerReply(Outcome.EXPIRED))
+            assert not worker.has_message(0.05)
+    assert worker.receive()[-1] == msgpack.packb("x")
+    loop.forward(loop.request("often"))
+    assert loop.once_names == []
 
 
 def test_a_refusal_goes_to_its_client(loop: Loop) -> None:

@@ -98,7 +98,7 @@ def test_a_header_can_be_packed_without_its_payload() -> None:
 
 
 def test_nil_is_the_same_as_saying_nothing() -> None:
-    names = ("v", "timeout_ms", "try_timeout_ms", "once", "route", "key", "priority", "id")
+    names = ("v", "timeout_ms", "try_timeout_ms", "once", "route", "key", "priority", "id", "hello")
     assert accepted(pack(dict.fromkeys(names)), PAYLOAD).header == Header()
 
 
@@ -242,6 +242,7 @@ def test_a_duration_may_be_nothing_or_very_long(timeout_ms: float, timeout_s: fl
         ({"v": 1.0}, "v must be of type int"),
         ({"once": 1}, "once must be of type bool"),
         ({"once": "maybe"}, "once must be of type bool"),
+        ({"hello": 1}, "hello must be of type bool"),
         ({"route": b"fast"}, "route must be of type str"),
         ({"route": 7}, "route must be of type str"),
         ({"key": b"user"}, "key must be of type str"),
@@ -643,3 +644,23 @@ def test_noise_never_raises_anything_but_a_wire_error() -> None:
         "task",
         "unreadable task",
     }
+
+
+# --- hello ----------------------------------------------------------------------------------------
+
+
+def test_a_hello_is_answered_with_the_life_and_its_id() -> None:
+    assert accepted(*requests.encode_request(None, hello=True)).header == Header(hello=True)
+    welcome = replies.encode_welcome("cafe", b"x")
+    assert msgpack.unpackb(welcome) == {"status": 200, "body": {"life": "cafe"}, "id": b"x"}
+    fields = {"status": 200, "body": {"life": "cafe"}}
+    assert msgpack.unpackb(replies.encode_welcome("cafe", None)) == fields
+    assert replies.decode_welcome(welcome) == "cafe"
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status": 200, "body": 1}, {"status": 200}, {"status": 503}, 7]
+)
+def test_an_answer_to_a_hello_that_tells_of_no_life_means_none(answer: Any) -> None:
+    assert replies.decode_welcome(pack(answer)) == ""
+    assert replies.decode_welcome(pack({"status": 200, "body": {"life": 7}})) == ""

@@ -104,7 +104,7 @@ class Books:
         self.aside: dict[WorkerId, Worker] = {}
         """Successors that are not ready, and the retired with a request."""
         self.open: dict[RequestId, Request] = {}
-        self.once_ids: dict[bytes | str, RequestId] = {}
+        self.once_ids: dict[bytes | str, RequestId | None] = {}
         self.drain_until: float | None = None
         self.is_draining = False
         self.owed: list[tuple[object, ...]] = []

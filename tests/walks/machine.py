@@ -119,11 +119,13 @@ class Walk(RuleBasedStateMachine):
     @initialize(
         odd=_some(ODD_LIMITS, 4),
         up=st.sampled_from(("a1", "a1 a2", "a1 a2", "a1 a2 a3", "a1 b1 s1")),
+        once_names=st.sampled_from(((), (), ("one",), (b"two", "one"))),
     )
-    def begin(self, odd: dict[str, Any], up: str) -> None:
+    def begin(self, odd: dict[str, Any], up: str, once_names: tuple[bytes | str, ...]) -> None:
         limits = Limits(**USUAL | odd)
         self.core = self.core_class(limits, POOLS)
         self.books = Books(limits, list(POOLS))
+        self._happens(ev.OnceNamesKnown(once_names))
         for slot in ("a1", "a2", "b1", "s1", *up.split()):
             self._happens(ev.SlotAdded(slot, slot[0], is_ours=slot[0] != STATIC_POOL))
         for slot in up.split():

@@ -1,7 +1,7 @@
 """What each event changes in the books, and which actions the core owes for it."""
 
 from balancer.core import events as ev
-from balancer.core.events import Event, Outcome, Reason, Why, WorkerId
+from balancer.core.events import Event, Outcome, Reason, RequestId, Why, WorkerId
 from tests.walks.books import Books, Request, Slot, State, Worker
 
 FAILURES = {
@@ -18,6 +18,9 @@ def note_event(books: Books, event: Event, now: float) -> None:
             _arrived(books, event, now)
         case ev.RequestUnreadable(number):
             books.owe("refused", number, Reason.MALFORMED)
+        case ev.OnceNamesKnown(names):
+            for name in names:
+                _note_once_name(books, name, None)
         case ev.ClientGone(client):
             for request in list(books.open.values()):
                 if request.client == client:
@@ -69,9 +72,13 @@ def _arrived(books: Books, event: ev.RequestArrived, now: float) -> None:
     if reason is not None:
         books.owe("refused", event.request, reason)
     elif event.once and event.id is not None:
-        books.once_ids[event.id] = event.request
-        if len(books.once_ids) > limits.once_ids_limit:
-            del books.once_ids[next(iter(books.once_ids))]
+        _note_once_name(books, event.id, event.request)
+
+
+def _note_once_name(books: Books, name: bytes | str, request: RequestId | None) -> None:
+    books.once_ids[name] = request
+    if len(books.once_ids) > books.limits.once_ids_limit:
+        del books.once_ids[next(iter(books.once_ids))]
 
 
 def _objection(books: Books, event: ev.RequestArrived) -> Reason | None:
