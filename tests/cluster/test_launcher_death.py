@@ -91,7 +91,8 @@ def test_a_once_call_in_flight_is_not_run_again_by_the_next_cluster_at_the_addre
             assert client.call({"record": record.path, "name": "after"}, once=True)
     assert (reply.status, reply.reason, reply.may_have_run) == (503, "connection_lost", True)
     assert len(record.runs()) == 1
-    assert len(record.runs("often")) == 2
+    # The dying balancer may have found time to move it to another dying worker.
+    assert len(record.runs("often")) >= 2
 
 
 def test_a_dead_launcher_is_not_in_the_way_of_the_next_of_its_name(cluster: Cluster) -> None:
