@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -28,6 +29,8 @@ def main() -> int:
     print(f"chaos for {arguments.seconds:g} s, seed {arguments.seed}, histories in {directory}")
     seconds, seed, pace = arguments.seconds, arguments.seed, arguments.pace
     verdict = asyncio.run(run(directory, seconds, seed, kinds, pace))
+    if not verdict.violations and not arguments.keep:
+        shutil.rmtree(directory)
     return report(verdict)
 
 
@@ -54,17 +57,22 @@ def report(verdict: Verdict) -> int:
     endings = Counter(
         f"{operation.kind}: {outcome.label}" for operation, outcome in history.endings()
     )
+    answered = sum(outcome.status == 200 for _, outcome in history.endings())
     print(
-        f"{len(history.operations)} operations, {len(history.runs)} executions, "
+        f"{len(history.operations)} operations, {answered} of them answered with 200, "
+        f"{len(history.runs)} executions, "
         f"{verdict.injected.total()} faults; well again within {verdict.healed_within_s:.1f} s; "
-        f"the balancer took {verdict.baseline} before and {verdict.final} after"
+        f"the balancer took {verdict.baseline} before and {verdict.final} after, "
+        f"and none grew by more than {verdict.growth.largest_bytes() / 2**20:.1f} MiB"
     )
     _print_counts("faults", verdict.injected)
     _print_counts("endings", endings)
     _print_counts("violations", Counter(violation.check for violation in verdict.violations))
     for violation in verdict.violations[:VIOLATIONS_SHOWN]:
         print(f"  {violation}")
-    return 1 if verdict.violations else 0
+    found = len(verdict.violations)
+    print(f"{found} violation{'s' * (found > 1)}" if found else "no promise broken")
+    return 1 if found else 0
 
 
 def _print_counts(title: str, counts: Counter[str]) -> None:

@@ -15,6 +15,9 @@ REPLY_MARGIN_S = 0.5
 """How long past its deadline a reply may arrive: two busy cores serve everybody."""
 START_MARGIN_S = 0.1
 STRIKES_MAX = 3
+STRIKES = ("died", "timeout")
+REFUSALS = (409, 429, 503, 504)
+"""Each says whether the request may have run; so does 500 ``poisoned``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,10 @@ def answers_were_made(history: History) -> Found:
     """200 is the word of an execution that has ended."""
     runs = history.runs_of()
     for operation, outcome in history.endings():
-        has_ended = any(run.digest for run in runs.get(operation.op, ()))
+        has_ended = any(
+            run.ended_at is not None and run.ended_at <= outcome.at and run.digest
+            for run in runs.get(operation.op, ())
+        )
         if outcome.status == 200 and not has_ended:
             yield operation.op, "answered 200, and no execution has ended with an answer"
 
@@ -86,8 +92,8 @@ def never_run_is_true(history: History) -> Found:
     runs = history.runs_of()
     for operation, outcome in history.endings():
         executions = _executions(runs.get(operation.op, ()))
-        is_denied = outcome.status in (503, 504, 429) and not outcome.may_have_run
-        if is_denied and executions:
+        is_refused = outcome.status in REFUSALS or outcome.reason == "poisoned"
+        if is_refused and not outcome.may_have_run and executions:
             yield operation.op, f"{outcome.label} says it did not run, but {executions}"
 
 
@@ -135,14 +141,19 @@ def failed_for_a_reason(history: History) -> Found:
 
 
 def poison_is_stopped(history: History) -> Found:
-    """A request kills at most so many workers; sent again to a new balancer, as many again."""
+    """A request kills so many workers and no more; sent again to a new balancer, as many again."""
     faults, runs = Faults(history.faults), history.runs_of()
     for operation, outcome in history.endings():
-        if operation.kind in ("crash", "hang"):
-            sendings = 1 + faults.cuts(operation, outcome.at)
-            victims = len(_executions(runs.get(operation.op, ())))
-            if victims > STRIKES_MAX * sendings:
-                yield operation.op, f"{_name(operation)} took {victims} workers"
+        if operation.kind not in ("crash", "hang"):
+            continue
+        cuts = faults.cuts(operation, outcome.at)
+        victims = len(_executions(runs.get(operation.op, ())))
+        if victims > STRIKES_MAX * (1 + cuts):
+            yield operation.op, f"{_name(operation)} took {victims} workers"
+        # A worker that somebody else killed may not have begun: then only the reply tells of it.
+        strikes = max(victims, sum(why in STRIKES for _, why in outcome.tried))
+        if outcome.reason == "poisoned" and not cuts and strikes < STRIKES_MAX:
+            yield operation.op, f"{_name(operation)} was called poisoned after {strikes} workers"
 
 
 CHECKS: dict[str, Callable[[History], Found]] = {

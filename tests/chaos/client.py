@@ -21,7 +21,7 @@ import msgpack
 import zmq
 
 from balancer.client import AsyncClient, Client
-from balancer.wire.replies import Reply
+from balancer.wire.replies import Reply, Try
 from tests.chaos import wishes
 from tests.chaos.history import Journal, Operation, Outcome, digest
 from tests.chaos.wishes import Wish
@@ -30,11 +30,13 @@ THREADS = 2
 TASKS = 4
 WINDOW = 3
 THINK_S = (0.003, 0.04)
-GIVE_UP_AFTER_S = 0.3
+GIVE_UP_AFTER_S = 0.5
 """How long past its deadline a client that was written by hand waits for a reply."""
 LAST_REPLY_TIMEOUT_S = 3.0
 """How long such a client waits at the end, when nothing is broken any more."""
 STOP_CHECK_MS = 100
+BACK_OFF_S = (0.05, 0.1)
+"""How long to wait where the next request would fare no better."""
 
 
 class Recorder:
@@ -67,15 +69,21 @@ class Recorder:
     def complete(self, op: str, reply: Reply) -> None:
         at = time.monotonic()
         body = digest(reply.body) if reply.status == 200 else None
+        tried = tuple((attempt.worker, attempt.why) for attempt in reply.tried)
         self._journal.complete(
-            Outcome(op, at, reply.status, reply.reason, reply.attempts, reply.may_have_run, body)
+            Outcome(
+                op, at, reply.status, reply.reason, reply.attempts, reply.may_have_run, body, tried
+            )
         )
 
-    def complete_raw(self, op: str, frame: bytes) -> None:
+    def complete_raw(self, op: str, frame: bytes) -> Reply:
         """The same, of a reply as it came."""
         fields = msgpack.unpackb(frame)
         names = ("status", "reason", "attempts", "may_have_run", "body")
-        self.complete(op, Reply(**{name: fields[name] for name in names if name in fields}))
+        tried = tuple(Try(**attempt) for attempt in fields.get("tried", ()))
+        reply = Reply(**{name: fields[name] for name in names if name in fields}, tried=tried)
+        self.complete(op, reply)
+        return reply
 
     def give_up(self, op: str) -> None:
         self._journal.complete(Outcome(op, time.monotonic(), None))
@@ -102,8 +110,13 @@ class Stop:
         return self._asked_at + LAST_REPLY_TIMEOUT_S
 
 
-def think_s(dice: random.Random) -> float:
-    return dice.uniform(*THINK_S)
+def think_s(dice: random.Random, reply: Reply | None = None) -> float:
+    """How long to wait before the next request."""
+    return dice.uniform(*(BACK_OFF_S if reply is not None and is_hopeless(reply) else THINK_S))
+
+
+def is_hopeless(reply: Reply) -> bool:
+    return reply.reason in ("draining", "no_workers")
 
 
 # --- our own clients ----------------------------------------------------------------------------
@@ -118,7 +131,7 @@ def ask_in_threads(address: str, recorder: Recorder, dice: random.Random, stop: 
                 op, payload = recorder.invoke(wish)
                 reply = client.send(payload, timeout=wish.timeout_s, once=wish.once)
                 recorder.complete(op, reply)
-                time.sleep(think_s(dice))
+                time.sleep(think_s(dice, reply))
 
         seeds = [random.Random(dice.random()) for _ in range(THREADS)]
         threads = [threading.Thread(target=ask, args=(seed,)) for seed in seeds]
@@ -141,8 +154,8 @@ async def ask_in_tasks(address: str, recorder: Recorder, dice: random.Random, st
 
         async def ask() -> None:
             while not stop.is_due:
-                await send(client, recorder, wishes.ordinary(dice))
-                await asyncio.sleep(think_s(dice))
+                reply = await send(client, recorder, wishes.ordinary(dice))
+                await asyncio.sleep(think_s(dice, reply))
 
         await asyncio.gather(*(ask() for _ in range(TASKS)))
 
@@ -167,13 +180,14 @@ def ask_by_req(address: str, recorder: Recorder, dice: random.Random, stop: Stop
         while not socket.poll(STOP_CHECK_MS):
             if time.monotonic() > min(until, stop.gives_up_at):
                 break
+        reply = None
         if socket.poll(0):
-            recorder.complete_raw(op, socket.recv())
+            reply = recorder.complete_raw(op, socket.recv())
         else:
             recorder.give_up(op)
             socket.close()
             socket = _connect(context, zmq.REQ, address)
-        time.sleep(think_s(dice))
+        time.sleep(think_s(dice, reply))
     context.destroy()
 
 
@@ -182,15 +196,17 @@ def ask_by_dealer(address: str, recorder: Recorder, dice: random.Random, stop: S
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _connect(context, zmq.DEALER, address)
     open_until: dict[str, float] = {}
+    asks_at = 0.0
     while open_until or not stop.is_due:
-        if len(open_until) < WINDOW and not stop.is_due:
+        if len(open_until) < WINDOW and not stop.is_due and time.monotonic() >= asks_at:
             wish = wishes.ordinary(dice)
             op, payload = recorder.invoke(wish)
             open_until[op] = time.monotonic() + wish.timeout_s + GIVE_UP_AFTER_S
             socket.send_multipart([op.encode(), b"", header_of(wish), msgpack.packb(payload)])
         if socket.poll(int(think_s(dice) * 1000)):
             id, _, frame = socket.recv_multipart()
-            recorder.complete_raw(id.decode(), frame)
+            reply = recorder.complete_raw(id.decode(), frame)
+            asks_at = time.monotonic() + (think_s(dice, reply) if is_hopeless(reply) else 0.0)
             open_until.pop(id.decode(), None)
         now = time.monotonic()
         for op in [op for op, until in open_until.items() if now > min(until, stop.gives_up_at)]:

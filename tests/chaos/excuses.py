@@ -1,7 +1,8 @@
 """What may go wrong while what is broken: anything else that fails is the cluster's own fault.
 
 A good request of one of our clients has hardly any excuse: whoever dies, another worker or the next
-balancer answers it. What was sent ``once``, or by a client that sends nothing twice, may be lost.
+balancer answers it. What was sent ``once`` may die with its worker; that, and what was sent by a
+client that sends nothing twice, may be lost with its connection.
 """
 
 from bisect import bisect_right
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 from tests.chaos.history import Fault, Operation, Outcome
 
+EARLY_MARGIN_S = 0.05
+"""So long before its deadline a request may be given up: nothing can be done in what is left."""
 LOSSES_MAX = 3
 """Connections that our client may lose before it gives up a call."""
 
@@ -39,17 +42,24 @@ class Excuse:
 
     margin_s: float
     of_all: frozenset[str] = frozenset()
+    of_once: frozenset[str] = frozenset()
+    """For what is sent ``once``: the cluster may not try it again."""
     of_fragile: frozenset[str] = frozenset()
-    """For what is sent ``once``, or by a client that sends nothing twice."""
+    """For what is sent ``once``, or by a client that sends nothing twice: it may be lost."""
     cuts_connections: bool = False
     delays: bool = False
     """Replies come late to clients that do not look at the clock themselves."""
     only_proxied: bool = False
 
 
-_WORKER = Excuse(3.0, of_fragile=frozenset({EXHAUSTED}))
-"""What is marked ``once`` is not sent on. The margin is the time to find a frozen worker."""
-_CUT = Excuse(1.0, of_fragile=frozenset({LOST, NO_REPLY, EXHAUSTED, LATE}), cuts_connections=True)
+_WORKER = Excuse(3.0, of_once=frozenset({EXHAUSTED}))
+"""All else goes to the next worker. The margin is the time to find a frozen one."""
+_CUT = Excuse(
+    1.0,
+    of_once=frozenset({EXHAUSTED}),
+    of_fragile=frozenset({LOST, NO_REPLY}),
+    cuts_connections=True,
+)
 _PROXY = Excuse(
     3.5,
     delays=True,
@@ -114,20 +124,24 @@ class Faults:
 
     def excuse(self, operation: Operation, outcome: Outcome) -> bool:
         """Whether the operation may have ended so."""
+        if outcome.label == LATE and outcome.at < operation.deadline - EARLY_MARGIN_S:
+            return False
+        cuts = self.cuts(operation, outcome.at)
         if outcome.label in EXPECTED[operation.kind]:
+            return bool(cuts) or not _is_given_up_early(operation, outcome)
+        if cuts and self._is_excused_by_cuts(operation, outcome, cuts):
+            return True
+        is_hurried = operation.kind == "hurried"
+        if is_hurried and outcome.label == NO_REPLY and self.held_up(operation, outcome.at):
             return True
         kinds = self._to_blame(operation, outcome.at)
         is_fragile = operation.once or operation.shell in ("req", "dealer")
-        cuts = self.cuts(operation, outcome.at)
-        if cuts and self._is_excused_by_cuts(operation, outcome, cuts):
-            return True
-        if kinds and operation.kind == "hurried" and outcome.label == NO_REPLY:
-            return True
         # What three of four workers decline needs all of them, and a drain brings nobody back.
         if operation.kind == "empty" and outcome.label == EXHAUSTED and "drain" in kinds:
             return True
         return any(
             outcome.label in EXCUSES[kind].of_all
+            or (operation.once and outcome.label in EXCUSES[kind].of_once)
             or (is_fragile and outcome.label in EXCUSES[kind].of_fragile)
             for kind in kinds
         )
@@ -146,3 +160,9 @@ class Faults:
             for kind in self.during(operation.invoked_at, until)
             if operation.via_proxy or not EXCUSES[kind].only_proxied
         ]
+
+
+def _is_given_up_early(operation: Operation, outcome: Outcome) -> bool:
+    """Whether somebody was left to ask: whatever may be run again goes to a second worker."""
+    tried = {worker for worker, _ in outcome.tried}
+    return outcome.label == EXHAUSTED and not operation.once and len(tried) < 2

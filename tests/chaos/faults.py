@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from tests.chaos import wishes
 from tests.chaos.processes import held
+from tests.chaos.reloading import reload
 from tests.chaos.wishes import Wish
 from tests.chaos.world import World, until
 
@@ -91,14 +92,6 @@ async def drain(world: World, dice: random.Random) -> bool:
         world.cluster.start_again()
         await world.wait_until_serving()
     return True
-
-
-async def reload(world: World, dice: random.Random) -> bool:
-    """Have every worker replaced, while whatever else goes on: nobody is to notice."""
-    async with world.is_changing:  # a launcher that has just been started knows no signals yet
-        before = set(world.cluster.workers())
-        world.cluster.launcher.send_signal(signal.SIGHUP)
-    return await until(lambda: not before & set(world.cluster.workers()), GONE_TIMEOUT_S)
 
 
 async def take_descriptors(world: World, dice: random.Random) -> bool:

@@ -50,6 +50,8 @@ class Outcome:
     may_have_run: bool = False
     digest: str | None = None
     """Of the body, where there is one."""
+    tried: tuple[tuple[str, str], ...] = ()
+    """Of each failed try its worker and how it ended, as the reply tells."""
 
     @property
     def label(self) -> str:
@@ -142,7 +144,8 @@ def load(paths: Iterable[Path]) -> History:
                 case "invoke":
                     history.operations[fields["op"]] = Operation(**fields)
                 case "complete":
-                    history.outcomes[fields["op"]].append(Outcome(**fields))
+                    tried = tuple((worker, why) for worker, why in fields.pop("tried"))
+                    history.outcomes[fields["op"]].append(Outcome(**fields, tried=tried))
                 case "start":
                     history.runs[fields["run"]] = Run(**fields)
                 case "end":

@@ -60,6 +60,13 @@ class Worker:
         return body
 
 
+def __getattr__(name: str) -> type[Worker]:
+    """The handler by a name for each configuration, so that its processes can be told apart."""
+    if name.startswith("Worker"):
+        return Worker
+    raise AttributeError(name)
+
+
 def _echo(request: dict[str, Any]) -> str:
     return str(request["op"])
 

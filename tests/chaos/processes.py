@@ -17,10 +17,11 @@ def children_of(pid: int, module: str) -> list[int]:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [int(child) for child in children if module in _arguments(int(child))[:4]]
+    return [int(child) for child in children if module in arguments_of(int(child))[:4]]
 
 
-def _arguments(pid: int) -> list[str]:
+def arguments_of(pid: int) -> list[str]:
+    """Its command line; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:

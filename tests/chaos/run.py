@@ -4,24 +4,27 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from balancer.runtime_directory import path_of
 from tests.chaos.checks import Violation, violations
+from tests.chaos.configuration import WORKERS
 from tests.chaos.faults import inject
+from tests.chaos.growth import SAMPLE_INTERVAL_S, Growth, watch
 from tests.chaos.history import History, load
 from tests.chaos.processes import Size, marked, size_of
 from tests.chaos.schedule import Due, plan
 from tests.chaos.wishes import Wish
-from tests.chaos.world import BY_HAND, PROXIED_SHELLS, SHELLS, WORKERS, World, until
+from tests.chaos.world import BY_HAND, PROXIED_SHELLS, SHELLS, World, until
 
 HEAL_TIMEOUT_S = 15.0
 GOODS = 1000
 GOODS_IN_FLIGHT = 50
 GROWTH_MAX_BYTES = 96 * 2**20
 """What malloc keeps of some answers of 10 MiB at a time: about 40 MiB."""
+LASTING_GROWTH_MAX_BYTES = 40 * 2**20
 GROWTH_MAX_DESCRIPTORS = 12
 
 
@@ -35,6 +38,7 @@ class Verdict:
     injected: Counter[str] = field(default_factory=Counter)
     baseline: Size | None = None
     final: Size | None = None
+    growth: Growth = field(default_factory=Growth)
     healed_within_s: float = 0.0
 
 
@@ -53,6 +57,7 @@ async def run(
         await world.wait_until_serving()
         await _prove_well(world, verdict, "at the start")
         verdict.baseline = _balancer_size(world)
+        watching = asyncio.create_task(watch(verdict.growth, world.cluster.balancer))
         for shell, via_proxy in (*SHELLS, *PROXIED_SHELLS):
             world.start_client(shell, via_proxy)
         await world.wait_for_clients()
@@ -62,8 +67,10 @@ async def run(
         await _prove_well(world, verdict, "at the end")
         verdict.healed_within_s = time.monotonic() - began_at
         verdict.final = _balancer_size(world)
+        watching.cancel()
         exit_code = await world.stop_cluster()
         found += _left_behind(world, verdict, exit_code)
+        found += world.violations
     verdict.history = load(sorted(directory.glob("*.jsonl")))
     found += violations(verdict.history)
     return verdict
@@ -92,10 +99,15 @@ async def _prove_well(world: World, verdict: Verdict, when: str) -> None:
     def is_whole() -> bool:
         return len(world.cluster.workers()) == WORKERS
 
-    if not await until(is_whole, HEAL_TIMEOUT_S):
-        text = f"{len(world.cluster.workers())} of {WORKERS} workers"
+    def complain(text: str) -> None:
         verdict.violations.append(Violation("C11 well again", when, text))
-    await _wait_for_all_to_answer(world)
+
+    if not await until(is_whole, HEAL_TIMEOUT_S):
+        complain(f"{len(world.cluster.workers())} of {WORKERS} workers")
+    if (states := await _states_at_last(world)) is not None:
+        complain(f"not in rotation after {HEAL_TIMEOUT_S:g} s: {states}")
+    if (answering := await _wait_for_all_to_answer(world)) < WORKERS:
+        complain(f"only {answering} of {WORKERS} workers answer after {HEAL_TIMEOUT_S:g} s")
     left = [Wish("echo")] * GOODS
     endings: Counter[int] = Counter()
 
@@ -105,18 +117,38 @@ async def _prove_well(world: World, verdict: Verdict, when: str) -> None:
 
     await asyncio.gather(*(ask() for _ in range(GOODS_IN_FLIGHT)))
     if endings != {200: GOODS}:
-        verdict.violations.append(Violation("C11 well again", when, f"{dict(endings)}"))
+        complain(f"{dict(endings)}")
 
 
-async def _wait_for_all_to_answer(world: World) -> None:
-    """A worker that was killed last is a process at once, but in rotation only a little later."""
+async def _states_at_last(world: World) -> dict[str, str] | None:
+    """None once every slot is in rotation, those of endpoints, too."""
+    deadline = time.monotonic() + HEAL_TIMEOUT_S
+    while not is_in_rotation(states := await asyncio.to_thread(world.states)):
+        if time.monotonic() > deadline:
+            return states
+        await asyncio.sleep(0.05)
+    return None
+
+
+def is_in_rotation(states: Mapping[str, str]) -> bool:
+    """Whoever answers only with garbage may be ejected for a while; nobody else may."""
+    garbling = f"by-hand-{1 + BY_HAND.index('garble')}"
+    return len(states) == WORKERS + len(BY_HAND) and all(
+        state in ("idle", "busy") or (state == "ejected" and name == garbling)
+        for name, state in states.items()
+    )
+
+
+async def _wait_for_all_to_answer(world: World) -> int:
+    """How many do, at last: a worker in rotation has not yet proved that it works."""
     dice = random.Random(0)
     deadline = time.monotonic() + HEAL_TIMEOUT_S
     pids: set[str] = set()
     while len(pids) < WORKERS and time.monotonic() < deadline:
         wishes = [Wish("echo", sleep_s=dice.uniform(0.005, 0.01)) for _ in range(2 * WORKERS)]
         replies = await asyncio.gather(*map(world.ask, wishes))
-        pids = {reply.body["run"].split(".")[0] for reply in replies if reply.status == 200}
+        pids |= {reply.body["run"].split(".")[0] for reply in replies if reply.status == 200}
+    return len(pids)
 
 
 def _balancer_size(world: World) -> Size | None:
@@ -137,6 +169,10 @@ def _left_behind(world: World, verdict: Verdict, exit_code: int | None) -> list[
     assert before is not None
     if after is None or after.resident_bytes > before.resident_bytes + GROWTH_MAX_BYTES:
         found.append(f"the balancer's memory: {before} at the start, {after} at the end")
+    for pid, samples in verdict.growth.samples.items():
+        if (grown_bytes := verdict.growth.bytes_of(pid)) > LASTING_GROWTH_MAX_BYTES:
+            lived_s = len(samples) * SAMPLE_INTERVAL_S
+            found.append(f"balancer {pid} grew by {grown_bytes / 2**20:.1f} MiB in {lived_s:g} s")
     if after is None or after.descriptors > before.descriptors + GROWTH_MAX_DESCRIPTORS:
         found.append(f"the balancer's descriptors: {before} at the start, {after} at the end")
     return [Violation("C12 left behind", "the end", text) for text in found]

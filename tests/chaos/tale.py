@@ -51,9 +51,10 @@ class Tale:
         at: float = 0.3,
         body: str | None = "x",
         may_have_run: bool = False,
+        tried: tuple[tuple[str, str], ...] = (),
     ) -> None:
         body = body if status == 200 else None
-        outcome = Outcome(op, START + at, status, reason, 1, may_have_run, body)
+        outcome = Outcome(op, START + at, status, reason, 1, may_have_run, body, tried)
         self.history.outcomes[op].append(outcome)
 
     def broke(self, kind: str, begin: float, end: float) -> None:

@@ -85,6 +85,13 @@ def test_an_answer_that_came_before_its_execution_has_ended_is_found(tale: Tale)
 # --- C3 one at a time ---------------------------------------------------------------------------
 
 
+def test_an_answer_that_came_while_its_execution_went_on_is_found(tale: Tale) -> None:
+    tale.asked()
+    tale.ran(begin=0.1, end=0.5)
+    tale.replied(at=0.3)
+    assert tale.found() == ["C5"]
+
+
 def test_executions_of_one_worker_that_overlap_are_found(tale: Tale) -> None:
     for op, begin, end in (("a", 0.1, 0.2), ("b", 0.19, 0.25)):
         tale.asked(op)
@@ -145,6 +152,19 @@ def test_a_refusal_that_wrongly_says_it_did_not_run_is_found(tale: Tale) -> None
     assert tale.found() == ["C6"]
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [(409, "duplicate"), (429, "client_limit"), (500, "poisoned")]
+)
+def test_so_is_any_other_refusal_that_wrongly_says_so(tale: Tale, status: int, reason: str) -> None:
+    tale.asked()
+    tale.ran(end=None)
+    tale.replied("a", status, reason, may_have_run=True)
+    assert tale.found() == ["C9"]
+    tale.history.outcomes.clear()
+    tale.replied("a", status, reason, may_have_run=False)
+    assert tale.found() == ["C6", "C9"]
+
+
 def test_a_refusal_that_says_it_may_have_run_may_be_right_or_wrong(tale: Tale) -> None:
     tale.broke("kill", 0.15, 0.15)
     for op in ("ran", "did not"):
@@ -157,7 +177,7 @@ def test_a_refusal_that_says_it_may_have_run_may_be_right_or_wrong(tale: Tale) -
 def test_a_declined_request_did_not_run(tale: Tale) -> None:
     tale.asked(kind="nobody")
     tale.ran(is_empty=True)
-    tale.replied("a", 503, "exhausted", may_have_run=False)
+    tale.replied("a", 503, "exhausted", tried=(("w1", "empty"), ("w2", "empty")))
     assert tale.found() == []
 
 
@@ -242,6 +262,49 @@ def test_a_dead_worker_is_an_excuse_for_what_is_marked_once_and_for_nothing_else
     assert tale.found() == ["C9"]
 
 
+@pytest.mark.parametrize("shell", ["sync", "req", "dealer"])
+@pytest.mark.parametrize("fault", ["kill", "stop", "crash", "hang", "kill-balancer"])
+def test_nobody_is_refused_for_a_dead_worker_whose_request_may_be_tried_again(
+    tale: Tale, fault: str, shell: str
+) -> None:
+    tale.broke(fault, 0.1, 0.2)
+    tale.asked(shell=shell)
+    tale.replied("a", 503, "exhausted", may_have_run=True)
+    assert tale.found() == ["C9"]
+    tale.asked(shell=shell, once=True)
+    assert tale.found() == []
+
+
+@pytest.mark.parametrize("fault", ["kill", "kill-balancer"])
+def test_a_hurried_client_may_miss_its_reply_only_where_something_held_it_up(
+    tale: Tale, fault: str
+) -> None:
+    tale.asked(kind="hurried", timeout_s=0.1, shell="dealer")
+    tale.broke(fault, 0.05, 0.1)
+    tale.replied("a", None, at=0.6)
+    assert tale.found() == (["C9"] if fault == "kill" else [])
+
+
+@pytest.mark.parametrize(("at", "expected"), [(0.2, ["C9"]), (0.26, []), (0.35, [])])
+def test_a_deadline_that_had_not_come_is_found(tale: Tale, at: float, expected: list[str]) -> None:
+    tale.asked(kind="hurried", timeout_s=0.3)
+    tale.replied("a", 504, "deadline", at=at)
+    assert tale.found() == expected
+
+
+@pytest.mark.parametrize("kind", ["crash", "hang", "nobody"])
+def test_whoever_gives_up_after_one_worker_is_found_unless_it_is_once(
+    tale: Tale, kind: str
+) -> None:
+    for op, once, workers in (("one", False, 1), ("once", True, 1), ("two", False, 2)):
+        tale.asked(op, kind=kind, once=once)
+        tried = tuple((f"work-{number}", "died") for number in range(workers))
+        tale.replied(op, 503, "exhausted", may_have_run=True, tried=tried)
+    assert tale.found() == ["C9"]
+    tale.broke("drain", 0.2, 0.3)
+    assert tale.found() == []
+
+
 def test_an_excuse_ends_some_time_after_the_fault(tale: Tale) -> None:
     tale.broke("drain", 0.0, 1.0)
     for op, at in (("during", 0.5), ("after", 30.0)):
@@ -297,6 +360,18 @@ def test_a_request_that_takes_a_fourth_worker_is_found(tale: Tale) -> None:
     assert tale.found() == []
     tale.ran(begin=0.4, end=None, worker="w4")
     assert tale.found() == ["C10"]
+
+
+def test_a_request_that_is_called_poisonous_too_soon_is_found(tale: Tale) -> None:
+    tale.asked(kind="crash")
+    tale.ran(end=None, worker="w1")
+    tale.ran(end=None, worker="w2")
+    died = ("work-1", "died")
+    tale.replied("a", 500, "poisoned", may_have_run=True, tried=(died, died))
+    assert tale.found() == ["C10"]
+    tale.history.outcomes.clear()  # the third was killed by somebody else, before it began
+    tale.replied("a", 500, "poisoned", may_have_run=True, tried=(died, died, died))
+    assert tale.found() == []
 
 
 def test_every_check_of_the_histories_has_been_seen_to_bite() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.chaos.history import Fault, Journal, Operation, Outcome, Run, digest, load
 
 OPERATION = Operation("a", "client-1", "sync", False, "echo", False, 10.0, 1000.0)
-OUTCOME = Outcome("a", 1000.2, 200, digest="x")
+OUTCOME = Outcome("a", 1000.2, 200, digest="x", tried=(("v", "died"),))
 
 
 def test_what_was_written_is_read_again_whatever_the_order_of_the_files(tmp_path: Path) -> None:

@@ -13,17 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from balancer.client import AsyncClient
+from balancer.control import NotRunning, ask
 from balancer.runtime_directory import path_of
 from balancer.wire.replies import Reply
+from tests.chaos.checks import Violation
 from tests.chaos.client import Recorder, send
+from tests.chaos.configuration import Configuration, edition_of
 from tests.chaos.history import Journal
 from tests.chaos.jobs import RUNS_VARIABLE
-from tests.chaos.processes import children_of
+from tests.chaos.processes import arguments_of, children_of
 from tests.chaos.proxy import Proxy
 from tests.chaos.wishes import Wish
 from tests.cluster.running import PROJECT, Cluster, free_address
 
-WORKERS = 4
 BY_HAND = ("garble", "answer")
 """The deeds of the workers written by hand."""
 TRY_TIMEOUT_S = 1.0
@@ -61,7 +63,13 @@ class ChaosCluster(Cluster):
         self.start()
 
     def workers(self) -> list[int]:
-        return children_of(self.launcher.pid, "workers")
+        """Without the short-lived ones that only try a handler."""
+        pids = children_of(self.launcher.pid, "workers")
+        return [pid for pid in pids if "--check" not in arguments_of(pid)]
+
+    def editions(self) -> list[int]:
+        """Which edition of the configuration each worker follows."""
+        return [edition_of(arguments_of(pid)) for pid in self.workers()]
 
     def balancer(self) -> int | None:
         """None while there is none, or none that runs by itself yet."""
@@ -85,22 +93,20 @@ class World:
         self._by_hand: list[subprocess.Popen[bytes]] = []
         self._environment = {RUNS_VARIABLE: str(self.runs)}
         self._endpoints = [free_address() for _ in BY_HAND]
-        config = directory / "cluster.toml"
-        config.write_text(
-            f'[[pool]]\nname = "work"\nhandler = "tests.chaos.jobs:Worker"\nworkers = {WORKERS}\n'
-            f'[[pool]]\nname = "by-hand"\nendpoints = {self._endpoints}\n'
-        )
+        self.configuration = Configuration(directory / "cluster.toml", self._endpoints)
+        self.violations: list[Violation] = []
+        """What was seen to be wrong while it happened."""
         options = {
-            "--config": str(config),
+            "--config": str(self.configuration.path),
             "--try-timeout": f"{TRY_TIMEOUT_S}s",
             "--drain-timeout": f"{DRAIN_TIMEOUT_S}s",
             "--max-requests": str(MAX_REQUESTS),
             "--revive-grace": f"{REVIVE_GRACE_S}s",
         }
         arguments = itertools.chain.from_iterable(options.items())
-        self.cluster = ChaosCluster(
-            *arguments, log=directory / "cluster.log", env=dict(self._environment)
-        )
+        self.log = directory / "cluster.log"
+        self.log.touch()
+        self.cluster = ChaosCluster(*arguments, log=self.log, env=dict(self._environment))
         host, _, port = self.cluster.address.removeprefix("tcp://").partition(":")
         self.proxy = Proxy((host, int(port)))
 
@@ -153,6 +159,18 @@ class World:
         launcher.kill()
         launcher.wait()
         return None
+
+    def states(self) -> dict[str, str]:
+        """The state of each slot as ``status`` tells it; empty while nobody answers."""
+        try:
+            workers = ask(self.cluster.name, "status")["workers"]
+        except (NotRunning, KeyError):
+            return {}
+        return {worker["name"]: worker["state"] for worker in workers}
+
+    def count_log(self, text: str) -> int:
+        """How often the text stands in what was read of the cluster's log."""
+        return self.log.read_text(errors="replace").count(text)
 
     # --- clients --------------------------------------------------------------------------------
 
