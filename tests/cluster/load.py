@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from balancer.client.asynchronous import AsyncClient
@@ -71,18 +71,25 @@ class Figures:
 # --- offering the load --------------------------------------------------------------------------
 
 
-def due_dates(seconds: float) -> list[float]:
+def due_dates(seconds: float, rate_per_s: int = RATE_PER_S) -> list[float]:
     """When the requests are due, in seconds from the start."""
-    return [number / RATE_PER_S for number in range(int(RATE_PER_S * seconds))]
+    return [number / rate_per_s for number in range(int(rate_per_s * seconds))]
 
 
-def offer(client: Asker, seconds: float, faults: Sequence[Fault], figures: Figures) -> None:
+def offer(
+    client: Asker,
+    seconds: float,
+    faults: Sequence[Fault],
+    figures: Figures,
+    rate_per_s: int = RATE_PER_S,
+    job: Mapping[str, object] = JOB,
+) -> None:
     """The load of a client that was written with pyzmq alone: it sends nothing twice."""
     due_at: dict[int, float] = {}
     started_at = time.monotonic()
 
     def send(when: float) -> None:
-        due_at[client.send(JOB)] = started_at + when
+        due_at[client.send(job)] = started_at + when
 
     def take(until: float) -> None:
         number = client.receive(until - time.monotonic())
@@ -91,7 +98,8 @@ def offer(client: Asker, seconds: float, faults: Sequence[Fault], figures: Figur
             latency_s = reply.at - due_at.pop(number)
             figures.note(latency_s, reply.status, reply.reason, bool(reply.tried))
 
-    todo = [*faults, *((when, lambda when=when: send(when)) for when in due_dates(seconds))]
+    dates = due_dates(seconds, rate_per_s)
+    todo = [*faults, *((when, lambda when=when: send(when)) for when in dates)]
     for when, happen in sorted(todo, key=lambda fault: fault[0]):
         while time.monotonic() < started_at + when:
             take(started_at + when)
