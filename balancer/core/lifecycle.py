@@ -58,6 +58,7 @@ class Request:
         "excluded_pools",
         "gives_way",
         "grace_alarm",
+        "hurry_ends_at",
         "id",
         "is_final",
         "may_have_run",
@@ -99,8 +100,9 @@ class Request:
         """It was marked ``once`` and may have been executed: nobody else may get it."""
         self.gives_way = False
         """It has waited on a worker in vain or killed two, and lets others go first for a while."""
-        self.patience_ends_at = 0.0
-        """Until then it waits for workers that are away; after that for other suspects alone."""
+        self.hurry_ends_at = self.patience_ends_at = 0.0
+        """Until the one it leaves the last idle worker to others, until the other it waits for
+        workers that are away; after that for other suspects alone."""
         self.deadline_alarm: Alarm | None = None
         self.queue_alarm: Alarm | None = None
         self.grace_alarm: Alarm | None = None

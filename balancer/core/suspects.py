@@ -24,7 +24,7 @@ class Suspects:
         self.limits = limits
         self._deadlines = deadlines
         self._open: dict[RequestId, Request] = {}
-        self._waiting: set[RequestId] = set()
+        self._waiting: dict[RequestId, Request] = {}
 
     @property
     def are_waiting(self) -> bool:
@@ -34,13 +34,23 @@ class Suspects:
     def add(self, request: Request, now: float) -> None:
         """Have it wait for better times, as far as that leaves time for a whole try."""
         self._open[request.id] = request
-        last_chance_at = request.deadline - request.try_timeout_s
-        if last_chance_at > now:
-            patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
-            self._waiting.add(request.id)
+        if request.deadline - request.try_timeout_s > now:
+            self._waiting[request.id] = request
             request.gives_way = True
-            request.patience_ends_at = min(now + patience_s, last_chance_at)
-            request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
+            request.hurry_ends_at = now + self.limits.hang_kill_after_s / 2
+            self._begin_patience(request, now)
+
+    def note_failure(self, now: float) -> None:
+        """One more worker is away because of a suspect: the others' patience begins anew."""
+        for request in self._waiting.values():
+            self._begin_patience(request, now)
+
+    def _begin_patience(self, request: Request, now: float) -> None:
+        patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+        last_chance_at = request.deadline - request.try_timeout_s
+        request.patience_ends_at = min(now + patience_s, last_chance_at)
+        self._deadlines.cancel(request.way_alarm)
+        request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
 
     def look_again(self, request: Request, now: float) -> None:
         """It has waited long enough for workers; or for other suspects, too."""
@@ -49,28 +59,31 @@ class Suspects:
         if request.gives_way:
             request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
         else:
-            self._waiting.discard(request.id)
+            self._waiting.pop(request.id, None)
 
     def let_go(self, request: Request) -> None:
         """It is forwarded. Until that has failed it gives way no more."""
         self._deadlines.cancel(request.way_alarm)
         request.way_alarm = None
         request.gives_way = False
-        self._waiting.discard(request.id)
+        self._waiting.pop(request.id, None)
 
     def forget(self, request: Request) -> None:
         self._open.pop(request.id, None)
-        self._waiting.discard(request.id)
+        self._waiting.pop(request.id, None)
 
     def must_give_way(self, request: Request, pool: Pool, usual_s: float, now: float) -> bool:
         """Whether it had better wait until the pool has got over what happened lately.
 
         As long as it is patient, workers that are away, or busy for unusually long, count like
         those that a suspect holds. Its own first victim does not: a request whose worker froze is
-        no worse for it.
+        no worse for it. The last idle worker of a busy pool it leaves to others for a moment: what
+        they took just now may hang, too, and that cannot be seen yet.
         """
         if not request.gives_way:
             return False
+        if now < request.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
+            return True
         is_patient = now < request.patience_ends_at
         troubled = 0
         for member in pool.members.values():

@@ -68,10 +68,21 @@ def test_the_end_of_one_suspect_lets_the_next_go_to_whomever_it_has_not_tried() 
     story = Story(*"abc", try_timeout_s=1.0, hang_kill_after_s=0.25)
     story.at(1000.0, request(1))
     story.at(1000.5, request(2))
-    assert story.at(1001.0) == ["1 -> c (attempt 2)"]
-    story.at(1001.25, *comes_up("a#2"))
+    assert story.at(1001.0) == []
+    assert story.at(1001.2, *comes_up("a#2")) == ["1 -> c (attempt 2)"]
     assert story.at(1001.75, *comes_up("b#2")) == []
     assert story.at(1001.8, answer("c")) == [
         "1 <- 200 from c after 2 attempts; a timeout",
         "2 -> a#2 (attempt 2)",
     ]
+
+
+def test_for_a_moment_it_leaves_a_busy_pool_its_last_idle_worker() -> None:
+    story = Story("a", "b", "c", try_timeout_s=1.0, hang_kill_after_s=0.5)
+    story.at(1000.0, request(1))
+    story.at(1000.9, request(2))
+    assert story.at(1001.0) == []
+    assert story.at(1001.1, request(3)) == ["3 -> c (attempt 1)"]
+    assert story.at(1001.2, answer("c")) == ["3 <- 200 from c"]
+    assert story.at(1001.25, request(4)) == ["4 -> c (attempt 1)"]
+    assert story.at(1001.3, answer("c")) == ["4 <- 200 from c", "1 -> c (attempt 2)"]

@@ -90,7 +90,7 @@ REQUESTS: dict[str, Slips] = {
             "Reason.EXHAUSTED if request.tried or request.once else Reason.NO_WORKERS",
         ),
         "a try cut short is left out of the list": (
-            "self._note_failed_try(request, worker, Why.TIMEOUT, now - member.held.started_at)",
+            "self._note_failed_try(request, worker, Why.TIMEOUT, took_s, now)",
             "request.may_have_run = True",
         ),
         "a grace is not ended when somebody is alive": (
@@ -128,8 +128,12 @@ REQUESTS: dict[str, Slips] = {
             "        request.gives_way = True\n",
         ),
         "a suspect leaves no time for its try": (
-            "        last_chance_at = request.deadline - request.try_timeout_s\n        if",
-            "        last_chance_at = request.deadline\n        if",
+            "        if request.deadline - request.try_timeout_s > now:\n",
+            "        if request.deadline > now:\n",
+        ),
+        "a suspect's patience does not begin anew": (
+            "        for request in self._waiting.values():\n",
+            "        for request in []:\n",
         ),
         "a suspect does not wait for those who are away": (
             "return troubled >= max(1, len(pool.members) // SHARE)",

@@ -151,6 +151,10 @@ class Ledger:
         if len(case.attempts) == 1:
             self.retries.first[int(now)] += 1
 
+    def _begin_patience(self, case: Case, now: float) -> None:
+        patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+        case.patient_until = min(now + patience_s, case.deadline - case.try_timeout_s)
+
     def _note_try_failed(self, now: float, action: ev.TryFailed) -> None:
         case, slot, why = self.cases[action.request], action.worker.slot, action.why
         attempt, case.holder = case.holder, None
@@ -161,9 +165,11 @@ class Ledger:
         case.is_poison = case.strikes >= self.limits.strikes
         self.retries.again[int(now)] += costs_budget(case)
         if case.is_suspect:
-            patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
             last_chance_at = case.deadline - case.try_timeout_s
-            case.patient_until = min(now + patience_s, last_chance_at)
+            self._begin_patience(case, now)
+            for other in self.queued.values():
+                if other.gives_way_until is not None:
+                    self._begin_patience(other, now)
             case.gives_way_until = last_chance_at if last_chance_at > now else None
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True

@@ -144,6 +144,9 @@ def _try_failed(books: Books, action: ev.TryFailed, now: float) -> None:
         patience_s = books.limits.hang_kill_after_s + books.limits.revive_grace_s
         last = request.last_way_until = request.deadline - request.try_timeout_s
         request.way_until = min(now + patience_s, last) if last > now else None
+        for other in books.waiting():
+            if other.way_until is not None:
+                other.way_until = min(now + patience_s, other.last_way_until)
 
 
 def time_out(worker: Worker, now: float) -> None:
