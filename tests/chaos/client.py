@@ -29,7 +29,7 @@ from tests.chaos.wishes import Wish
 THREADS = 2
 TASKS = 4
 WINDOW = 3
-THINK_S = (0.003, 0.04)
+THINK_S = (0.002, 0.03)
 GIVE_UP_AFTER_S = 0.5
 """How long past its deadline a client that was written by hand waits for a reply."""
 LAST_REPLY_TIMEOUT_S = 3.0

@@ -13,6 +13,8 @@ from tests.chaos.history import Fault, Operation, Outcome
 
 EARLY_MARGIN_S = 0.05
 """So long before its deadline a request may be given up: nothing can be done in what is left."""
+TURNS_MIN = 3
+"""Of so many bad requests and frozen workers at a time, one may have to wait too long."""
 LOSSES_MAX = 3
 """Connections that our client may lose before it gives up a call."""
 
@@ -131,6 +133,8 @@ class Faults:
             return bool(cuts) or not _is_given_up_early(operation, outcome)
         if cuts and self._is_excused_by_cuts(operation, outcome, cuts):
             return True
+        if outcome.label == LATE and self._had_to_take_turns(operation, outcome):
+            return True
         is_hurried = operation.kind == "hurried"
         if is_hurried and outcome.label == NO_REPLY and self.held_up(operation, outcome.at):
             return True
@@ -145,6 +149,12 @@ class Faults:
             or (is_fragile and outcome.label in EXCUSES[kind].of_fragile)
             for kind in kinds
         )
+
+    def _had_to_take_turns(self, operation: Operation, outcome: Outcome) -> bool:
+        """Suspects have few of the workers to themselves, and three may take all of their time."""
+        kinds = self._to_blame(operation, outcome.at)
+        rivals = sum(kind in ("crash", "hang", "stop") for kind in kinds)
+        return operation.kind in ("crash", "hang") and rivals >= TURNS_MIN
 
     def _is_excused_by_cuts(self, operation: Operation, outcome: Outcome, cuts: int) -> bool:
         if outcome.label == LOST and cuts >= LOSSES_MAX:

@@ -14,7 +14,7 @@ from tests.cluster.running import PROJECT
 
 SECONDS = 5.0
 PACE = 8.0
-PLAY_TIMEOUT_S = 120.0
+PLAY_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,11 @@ class Sabotage:
     edits: tuple[Edit, ...]
 
 
+_HURRY = Edit("tests/chaos/run.py", "GOODS = 1000\n", "GOODS = 200\n")
+"""What is to be found is found before the last good requests, or by a few of them."""
 _JOBS = "tests/chaos/jobs.py"
 _REQUESTS = "balancer/core/requests.py"
+_FRONTEND = "balancer/frontend.py"
 
 SABOTAGES: dict[str, Sabotage] = {
     "two-replies": Sabotage(
@@ -43,7 +46,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "empty",
         (
             Edit(
-                "balancer/frontend.py",
+                _FRONTEND,
                 "            self._router.send(body, NOBLOCK)\n",
                 "            self._router.send(body, NOBLOCK)\n"
                 "            self._router.send_multipart([*envelope, body], NOBLOCK)\n",
@@ -59,6 +62,24 @@ SABOTAGES: dict[str, Sabotage] = {
                 "        return body\n",
                 "        self._last, body = body, getattr(self, '_last', body)\n"
                 "        return body\n",
+            ),
+        ),
+    ),
+    "swapped-envelopes": Sabotage(
+        "C2",
+        "empty",
+        (
+            Edit(
+                _FRONTEND,
+                "        self._send(incoming.envelope, body)\n\n    def refuse",
+                "        held, self._held = getattr(self, '_held', None), None\n"
+                "        if held is not None:\n"
+                "            self._send(held[0], body)\n"
+                "            self._send(incoming.envelope, held[1])\n"
+                "        elif self._open:\n"
+                "            self._held = (incoming.envelope, body)\n"
+                "        else:\n"
+                "            self._send(incoming.envelope, body)\n\n    def refuse",
             ),
         ),
     ),
@@ -79,6 +100,17 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "made-up-answers": Sabotage(
         "C5", "empty", (Edit(_JOBS, "digest=body and digest(body)", "digest=None"),)
+    ),
+    "answers-of-nobody": Sabotage(
+        "C5",
+        "empty",
+        (
+            Edit(
+                _FRONTEND,
+                "replies.encode_refusal(action, _id(incoming))",
+                "replies.msgpack.packb({'status': 200, 'body': 'made up'})",
+            ),
+        ),
     ),
     "it-never-ran": Sabotage(
         "C6",
@@ -128,21 +160,67 @@ SABOTAGES: dict[str, Sabotage] = {
         "kill,crash",
         (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "request.strikes"),),
     ),
+    "plain-clients-fail": Sabotage(
+        "C9",
+        "kill,crash",
+        (
+            Edit(
+                _FRONTEND,
+                "            header.once,\n",
+                "            header.once or len(incoming.envelope[1]) != 8,\n",
+            ),
+        ),
+    ),
     "poison-for-all": Sabotage(
         "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "False"),)
     ),
     "never-restarted": Sabotage(
         "C11", "kill", (Edit("workers/restart.py", "return 0.0", "return 3600.0"),)
     ),
+    "never-dialed-again": Sabotage(
+        "C11",
+        "kill",
+        (
+            Edit(
+                "workers/slot.py",
+                '        self.why = "connecting"\n        self._dial_present()\n',
+                '        self.why = "connecting"\n'
+                "        if not self.restarts or self.name[-1] != '1':\n"
+                "            self._dial_present()\n",
+            ),
+            Edit("tests/chaos/run.py", "HEAL_TIMEOUT_S = 15.0", "HEAL_TIMEOUT_S = 4.0"),
+        ),
+    ),
+    "leak": Sabotage(
+        "C12",
+        "empty",
+        (
+            Edit(
+                _FRONTEND,
+                "        body = replies.encode_answer(\n",
+                "        self.__dict__.setdefault('_kept', []).append(b'x' * 40_000)\n"
+                "        body = replies.encode_answer(\n",
+            ),
+        ),
+    ),
     "files-left": Sabotage(
         "C12", "empty", (Edit("balancer/runtime_directory.py", "self.path.rmdir()", "pass"),)
+    ),
+    "hangup-unheard": Sabotage(
+        "C13",
+        "reload",
+        (
+            Edit("workers/supervisor.py", "            self._reload.ask()\n", "            pass\n"),
+            Edit("tests/chaos/reloading.py", "FOLLOW_TIMEOUT_S = 20.0", "FOLLOW_TIMEOUT_S = 5.0"),
+            Edit("tests/chaos/reloading.py", "REFUSE_TIMEOUT_S = 10.0", "REFUSE_TIMEOUT_S = 2.0"),
+        ),
     ),
 }
 
 
 def apply(sabotage: Sabotage, project: Path) -> None:
     """Break the project in this directory."""
-    for edit in sabotage.edits:
+    for edit in (_HURRY, *sabotage.edits):
         path = project / edit.file
         text = path.read_text()
         assert text.count(edit.old) == 1, f"{edit.file} has changed: {edit.old!r}"
@@ -168,7 +246,8 @@ def play(name: str, seconds: float = SECONDS, seed: int = 1) -> tuple[bool, str]
             timeout=PLAY_TIMEOUT_S,
         )
     output = done.stdout + done.stderr
-    return done.returncode == 1 and f"\n  {sabotage.check} " in output, output
+    counts = next((line for line in output.splitlines() if line.startswith("violations: ")), "")
+    return done.returncode == 1 and f" {sabotage.check} " in counts, output
 
 
 def play_all(names: str) -> int:

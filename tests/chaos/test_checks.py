@@ -305,6 +305,17 @@ def test_whoever_gives_up_after_one_worker_is_found_unless_it_is_once(
     assert tale.found() == []
 
 
+def test_only_one_of_many_bad_requests_may_run_out_of_time(tale: Tale) -> None:
+    for op, kind in (("bad", "hang"), ("good", "echo")):
+        tale.asked(op, kind=kind)
+        tale.replied(op, 504, "deadline", at=10.0, may_have_run=True)
+    tale.broke("hang", 0.0, 10.0)  # itself
+    tale.broke("hang", 1.0, 9.0)
+    assert tale.found() == ["C9", "C9"]
+    tale.broke("stop", 2.0, 3.0)
+    assert tale.found() == ["C9"]
+
+
 def test_an_excuse_ends_some_time_after_the_fault(tale: Tale) -> None:
     tale.broke("drain", 0.0, 1.0)
     for op, at in (("during", 0.5), ("after", 30.0)):

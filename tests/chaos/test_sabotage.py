@@ -10,7 +10,7 @@ from tests.cluster.running import PROJECT
 
 
 def test_every_check_has_a_bug_to_find() -> None:
-    assert sorted(s.check for s in SABOTAGES.values()) == sorted(f"C{n}" for n in range(1, 13))
+    assert {s.check for s in SABOTAGES.values()} == {f"C{n}" for n in range(1, 14)}
 
 
 @pytest.mark.parametrize("name", SABOTAGES)
@@ -20,6 +20,6 @@ def test_every_bug_still_fits_into_the_code(name: str, tmp_path: Path) -> None:
     apply(SABOTAGES[name], tmp_path)
 
 
-def test_a_bug_in_the_core_is_found_by_what_clients_saw() -> None:
-    is_found, output = play("once-is-often", seconds=2.0)
+def test_a_bug_in_the_cluster_is_found_by_what_clients_saw() -> None:
+    is_found, output = play("swapped-envelopes", seconds=1.0)
     assert is_found, output
