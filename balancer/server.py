@@ -104,7 +104,7 @@ class Server:
         """Let the log and the launcher know what concerns them."""
         self._log(self._observer.note(now, event, actions))
         if isinstance(event, WorkerReady):
-            self._transport.note_ready(event.worker)
+            self._transport.endpoints.note_ready(event.worker)
             self._say("ready", event.worker)
             if event.worker.slot in self._static:
                 self._log([_line("info", event.worker, "is in rotation")])
@@ -193,9 +193,9 @@ class Server:
         for slot, (pool_name, address, probe) in wanted.items():
             if self._static.get(slot) != wanted[slot]:
                 self._transport.emit(SlotAdded(slot, pool_name, is_ours=False))
-                self._transport.add_endpoint(slot, address, probe)
+                self._transport.endpoints.add(slot, address, probe)
         for slot in self._static.keys() - wanted.keys():
-            self._transport.remove_endpoint(slot)
+            self._transport.endpoints.remove(slot)
             self._transport.emit(SlotRetired(slot))
         self._static = wanted
 

@@ -7,11 +7,9 @@ used is looked at once more before the loop sleeps.
 """
 
 import heapq
-import random
 import selectors
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import count
 
 import zmq
@@ -31,12 +29,12 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
+from balancer.endpoints import Endpoint, Endpoints
 from balancer.frontend import Frontend
 from balancer.link import Link
 from balancer.wire import tasks
 
-REDIAL_FIRST_S = 0.05
-REDIAL_MAX_S = 5.0
+NO_DESCRIPTORS_PAUSE_S = 5.0
 STALL_S = 0.02
 """So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
 SETTLE_S = 0.02
@@ -45,20 +43,6 @@ SETTLE_TURNS_MAX = 50
 EXIT_GRACE_S = 0.05
 """How long after a worker's exit its connection may take to end: its last reply comes first.
 Longer means that somebody else, a child of it, still holds the connection."""
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """A worker that nobody of ours started; it is dialed again and again."""
-
-    slot: str
-    address: str
-    probe: bool
-    follows_another: bool
-    """Its slot had another address before."""
-    failures: int = 0
-    worker: WorkerId | None = None
-    """Its latest link."""
 
 
 class Transport:
@@ -83,9 +67,8 @@ class Transport:
         self.frontend = Frontend(self._context, limits, life)
         self._tell_once = tell_once
         self._links: dict[WorkerId, Link] = {}
-        self._endpoints: dict[str, Endpoint] = {}
+        self.endpoints = Endpoints(self._dial_endpoint, self._is_linked, self._after)
         self._numbers = count(1)
-        self._dials = count(1)
         self._events: list[Event] = []
         self._touched: dict[Link, None] = {}
         self._read_frontend_again = False
@@ -222,7 +205,7 @@ class Transport:
         except zmq.ZMQError:
             # Out of descriptors, which may pass: clients have them, and clients leave.
             self._after(
-                REDIAL_MAX_S,
+                NO_DESCRIPTORS_PAUSE_S,
                 lambda: self.dial(
                     worker,
                     address,
@@ -250,35 +233,7 @@ class Transport:
 
         self._after(EXIT_GRACE_S, give_up)
 
-    def add_endpoint(self, slot: str, address: str, probe: bool) -> None:
-        """Keep a link to a worker that is not ours, with a fresh socket whenever one ends. The slot
-        may have had another address: its link stays until this one is ready."""
-        older = self._endpoints.get(slot)
-        if older is not None and older.address == address:
-            older.probe = probe
-            return
-        endpoint = self._endpoints[slot] = Endpoint(
-            slot, address, probe, follows_another=older is not None
-        )
-        self._dial_endpoint(endpoint)
-
-    def remove_endpoint(self, slot: str) -> None:
-        """Dial it no more; its link stays until the core has released it."""
-        del self._endpoints[slot]
-
-    def note_ready(self, worker: WorkerId) -> None:
-        if worker.slot in self._endpoints:
-            self._endpoints[worker.slot].failures = 0
-
-    def _dial_endpoint(self, endpoint: Endpoint) -> None:
-        if self._endpoints.get(endpoint.slot) is not endpoint:
-            return  # removed meanwhile
-        if any(link.address == endpoint.address for link in self._links.values()):
-            # It is about to lose another slot: by two links it would get two requests at once.
-            self._after(REDIAL_FIRST_S, lambda: self._dial_endpoint(endpoint))
-            return
-        # Counted over all endpoints: a slot that is removed and added again has newer workers.
-        worker = endpoint.worker = WorkerId(endpoint.slot, next(self._dials))
+    def _dial_endpoint(self, worker: WorkerId, endpoint: Endpoint) -> None:
         self.dial(
             worker,
             endpoint.address,
@@ -287,23 +242,22 @@ class Transport:
             beside_older=endpoint.follows_another,
         )
 
+    def _is_linked(self, address: str) -> bool:
+        return any(link.address == address for link in self._links.values())
+
     def _close(self, link: Link) -> None:
         del self._links[link.worker]
         for descriptor in link.filenos():
             self.selector.unregister(descriptor)
         link.close()
-        endpoint = self._endpoints.get(link.worker.slot)
-        if endpoint is not None and endpoint.worker == link.worker:
-            pause_s = min(REDIAL_MAX_S, REDIAL_FIRST_S * 2**endpoint.failures)
-            endpoint.failures = min(endpoint.failures + 1, 16)
-            self._after(pause_s * random.uniform(0.8, 1.2), lambda: self._dial_endpoint(endpoint))
+        self.endpoints.note_closed(link.worker)
 
     def _after(self, delay_s: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._numbers), what))
 
     def close(self) -> None:
         """Replies on their way get half a second; nothing else is waited for."""
-        self._endpoints.clear()
+        self.endpoints.clear()
         for link in list(self._links.values()):
             self._close(link)
         self.frontend.close()

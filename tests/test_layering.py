@@ -22,8 +22,8 @@ GROUPS = {
         workers.worker_process workers.surroundings workers.balancer_process workers.process
         workers.reports workers.restart workers.loop workers.console workers.terminal""",
     "balancer process": """
-        balancer.__main__ balancer.server balancer.transport balancer.frontend balancer.link
-        balancer.observe""",
+        balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
+        balancer.link balancer.observe""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.wear workers.handler workers.demo""",
     "client": """

@@ -341,12 +341,12 @@ def test_the_exit_of_an_old_incarnation_is_not_that_of_its_successor(
 
 def test_an_endpoint_is_dialed_again_with_a_new_number_each_time(loop: Loop) -> None:
     worker = Peer()
-    loop.transport.add_endpoint("static-1", worker.address, probe=False)
+    loop.transport.endpoints.add("static-1", worker.address, probe=False)
     numbers = count(1)
     for _ in range(3):
         current = _wait_for_ready(loop, "static-1")
         assert current.incarnation >= next(numbers)
-        loop.transport.note_ready(current)
+        loop.transport.endpoints.note_ready(current)
         worker.close()
         lost = loop.next()
         assert isinstance(lost, WorkerLost)
@@ -366,7 +366,7 @@ def _wait_for_ready(loop: Loop, slot: str) -> WorkerId:
 
 
 def test_an_endpoint_that_stays_away_is_dialed_less_and_less_often(loop: Loop) -> None:
-    loop.transport.add_endpoint("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
+    loop.transport.endpoints.add("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
     lost_at = []
     for number in range(1, 6):
         event = loop.next()
@@ -377,7 +377,7 @@ def test_an_endpoint_that_stays_away_is_dialed_less_and_less_often(loop: Loop) -
 
 
 def test_a_probe_that_is_not_answered_keeps_the_endpoint_out(loop: Loop, worker: Peer) -> None:
-    loop.transport.add_endpoint("static-1", worker.address, probe=True)
+    loop.transport.endpoints.add("static-1", worker.address, probe=True)
     assert loop.next() == WorkerConnected(WorkerId("static-1", 1))
     assert loop.stays_quiet(0.1)
     assert worker.receive() == tasks.PING
@@ -387,7 +387,7 @@ def test_a_probe_that_is_not_answered_keeps_the_endpoint_out(loop: Loop, worker:
 
 def test_a_frozen_endpoint_is_lost_and_found_again(loop: Loop) -> None:
     with peer_process() as worker:
-        loop.transport.add_endpoint("static-1", worker.address, probe=True)
+        loop.transport.endpoints.add("static-1", worker.address, probe=True)
         first = _wait_for_ready(loop, "static-1")
         worker.signal(signal.SIGSTOP)
         lost = loop.next()
@@ -404,7 +404,7 @@ def test_closing_sends_the_last_reply_and_leaves_no_descriptor(worker: Peer) -> 
     loop = Loop()
     loop.connect(worker.address)
     request = loop.request("x")
-    loop.transport.add_endpoint("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
+    loop.transport.endpoints.add("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
     loop.transport.perform([Refuse(request, Reason.DRAINING)])
     loop.transport.close()
     assert msgpack.unpackb(loop.client.recv_multipart()[-1])["reason"] == "draining"
