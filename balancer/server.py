@@ -21,6 +21,7 @@ from balancer.core.events import (
     SlotAdded,
     SlotRemoved,
     SlotRetired,
+    WorkerConnected,
     WorkerId,
     WorkerLost,
     WorkerReady,
@@ -92,6 +93,7 @@ class Server:
                 actions = dispatcher.step(event, now)
                 transport.perform(actions)
                 self._tell(now, event, actions)
+                self._release_if_late(event)
             now = clock()
             actions = dispatcher.expire(now)
             if actions:
@@ -125,6 +127,15 @@ class Server:
             self._say("lost", event.worker, cause=event.cause, request=name)
             if member is not None and event.worker.slot in self._static:
                 self._log([_line("warning", event.worker, f"is lost: {event.cause}")])
+
+    def _release_if_late(self, event: Event) -> None:
+        """Close a link that came about only when a newer one had its slot: where descriptors are
+        short, a dial takes seconds. Its process would wait for its release without end."""
+        if not isinstance(event, WorkerConnected):
+            return
+        if self._dispatcher.pools.find(event.worker) is None:
+            self._transport.perform([Released(event.worker)])
+            self._say("released", event.worker)
 
     def _say(self, op: str, worker: WorkerId, **fields: Any) -> None:
         self._launcher.send(

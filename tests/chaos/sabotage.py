@@ -14,7 +14,7 @@ from tests.cluster.running import PROJECT
 
 SECONDS = 5.0
 PACE = 8.0
-PLAY_TIMEOUT_S = 60.0
+PLAY_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Sabotage:
 
 _HURRY = Edit("tests/chaos/run.py", "GOODS = 1000\n", "GOODS = 200\n")
 """What is to be found is found before the last good requests, or by a few of them."""
+_IMPATIENT = Edit("tests/chaos/run.py", "HEAL_TIMEOUT_S = 15.0", "HEAL_TIMEOUT_S = 4.0")
 _JOBS = "tests/chaos/jobs.py"
 _REQUESTS = "balancer/core/requests.py"
 _FRONTEND = "balancer/frontend.py"
@@ -175,7 +176,9 @@ SABOTAGES: dict[str, Sabotage] = {
         "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "False"),)
     ),
     "never-restarted": Sabotage(
-        "C11", "kill", (Edit("workers/restart.py", "return 0.0", "return 3600.0"),)
+        "C11",
+        "kill",
+        (Edit("workers/restart.py", "return 0.0", "return 3600.0"), _IMPATIENT),
     ),
     "never-dialed-again": Sabotage(
         "C11",
@@ -188,7 +191,7 @@ SABOTAGES: dict[str, Sabotage] = {
                 "        if not self.restarts or self.name[-1] != '1':\n"
                 "            self._dial_present()\n",
             ),
-            Edit("tests/chaos/run.py", "HEAL_TIMEOUT_S = 15.0", "HEAL_TIMEOUT_S = 4.0"),
+            _IMPATIENT,
         ),
     ),
     "leak": Sabotage(
@@ -198,7 +201,7 @@ SABOTAGES: dict[str, Sabotage] = {
             Edit(
                 _FRONTEND,
                 "        body = replies.encode_answer(\n",
-                "        self.__dict__.setdefault('_kept', []).append(b'x' * 40_000)\n"
+                "        self.__dict__.setdefault('_kept', []).append(b'x' * 60_000)\n"
                 "        body = replies.encode_answer(\n",
             ),
         ),

@@ -40,6 +40,60 @@ transport.close()
 context.destroy(0)
 """
 
+LATE_LINK = """
+import json, socket, threading
+import zmq
+from balancer.config import Config, Pool
+from balancer.server import LauncherGone, Server
+
+ours, theirs = socket.socketpair()
+pool = Pool(name="w", handler="jobs:handle", workers=1)
+server = Server(Config(bind="tcp://127.0.0.1:*", pools=(pool,)), theirs)
+
+def serve():
+    try:
+        server.run()
+    except LauncherGone:
+        pass
+
+def worker(context):
+    peer = context.socket(zmq.REP)
+    peer.linger = 0
+    port = peer.bind_to_random_port("tcp://127.0.0.1")
+    def answer():
+        try:
+            while True:
+                peer.recv_multipart()
+                peer.send(b"here")
+        except zmq.ContextTerminated:
+            peer.close()
+    threading.Thread(target=answer, daemon=True).start()
+    return f"tcp://127.0.0.1:{port}"
+
+def dial(incarnation, address):
+    order = {"op": "dial", "slot": "w-1", "incarnation": incarnation, "endpoint": address}
+    ours.sendall(json.dumps(order).encode() + b"\\n")
+
+def wait_for(op):
+    return next(m for m in map(json.loads, lines) if m["op"] == op)["incarnation"]
+
+threading.Thread(target=serve, daemon=True).start()
+ours.settimeout(5.0)
+lines = ours.makefile("rb")
+context = zmq.Context()
+old, new = worker(context), worker(context)
+dial(2, new)
+assert wait_for("ready") == 2
+dial(1, old)
+assert wait_for("released") == 1
+ours.sendall(b'{"op": "status", "id": 1}\\n')
+snapshot = next(m for m in map(json.loads, lines) if m["op"] == "status")["snapshot"]
+assert snapshot["workers"]["w-1"]["state"] == "idle", snapshot
+lines.close()
+ours.close()
+context.term()
+"""
+
 
 def run(code: str) -> None:
     done = subprocess.run(
@@ -54,3 +108,7 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_allowed() -> None:
 
 def test_there_are_sockets_for_more_workers_than_libzmq_allows_by_itself() -> None:
     run(MANY_LINKS)
+
+
+def test_a_link_that_comes_about_after_a_newer_one_is_released() -> None:
+    run(LATE_LINK)
