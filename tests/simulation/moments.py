@@ -8,7 +8,7 @@ from typing import Any
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome, Reason, Why
-from tests.simulation.books import Attempt, Case, State, Worker
+from tests.simulation.books import NEVER, Attempt, Case, State, Worker
 from tests.simulation.ledger import Ledger
 
 Predicate = Callable[[Ledger, float, Any], bool]
@@ -163,7 +163,7 @@ def slot_holds(state: State) -> Predicate:
 
 def last_resort(ledger: Ledger, now: float, action: ev.Forward) -> bool:
     worker = worker_of(ledger, action)
-    return worker is not None and worker.ejected_until > now
+    return worker is not None and now < worker.ejected_until < NEVER
 
 
 def same_slot_again(ledger: Ledger, now: float, action: ev.Forward) -> bool:
