@@ -72,6 +72,7 @@ class Request:
         "strikes",
         "tried",
         "try_timeout_s",
+        "waits_last",
         "way_alarm",
         "worker",
     )
@@ -100,6 +101,8 @@ class Request:
         """It was marked ``once`` and may have been executed: nobody else may get it."""
         self.gives_way = False
         """It has waited on a worker in vain or killed two, and lets others go first for a while."""
+        self.waits_last = False
+        """Behind all others, while it is patient; after that ahead of the untried, as ever."""
         self.hurry_ends_at = self.patience_ends_at = 0.0
         """Until the one it leaves the last idle worker to others, until the other it waits for
         workers that are away; after that for other suspects alone."""

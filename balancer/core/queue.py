@@ -68,7 +68,7 @@ class Queue:
 
 
 def _urgency(request: Request) -> int:
-    """The lower the sooner: who gives way at the end, else by priority and tried before untried."""
-    if request.gives_way:
+    """The lower the sooner: patient suspects at the end, else by priority, tried before untried."""
+    if request.waits_last:
         return _PARTS - 1
     return 2 * request.priority + (request.attempts == 0)

@@ -48,6 +48,7 @@ class Suspects:
     def _begin_patience(self, request: Request, now: float) -> None:
         patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
         last_chance_at = request.deadline - request.try_timeout_s
+        request.waits_last = True
         request.patience_ends_at = min(now + patience_s, last_chance_at)
         self._deadlines.cancel(request.way_alarm)
         request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
@@ -55,6 +56,7 @@ class Suspects:
     def look_again(self, request: Request, now: float) -> None:
         """It has waited long enough for workers; or for other suspects, too."""
         last_chance_at = request.deadline - request.try_timeout_s
+        request.waits_last = False
         request.gives_way = now < last_chance_at
         if request.gives_way:
             request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
@@ -65,7 +67,7 @@ class Suspects:
         """It is forwarded. Until that has failed it gives way no more."""
         self._deadlines.cancel(request.way_alarm)
         request.way_alarm = None
-        request.gives_way = False
+        request.gives_way = request.waits_last = False
         self._waiting.pop(request.id, None)
 
     def forget(self, request: Request) -> None:

@@ -86,3 +86,13 @@ def test_for_a_moment_it_leaves_a_busy_pool_its_last_idle_worker() -> None:
     assert story.at(1001.2, answer("c")) == ["3 <- 200 from c"]
     assert story.at(1001.25, request(4)) == ["4 -> c (attempt 1)"]
     assert story.at(1001.3, answer("c")) == ["4 <- 200 from c", "1 -> c (attempt 2)"]
+
+
+def test_after_its_patience_it_comes_before_the_untried_again() -> None:
+    story = Story("a", "b", try_timeout_s=1.0, hang_kill_after_s=0.5, revive_grace_s=0.5)
+    story.at(1000.0, request(1))
+    story.at(1000.5, request(2), request(3), request(4))
+    story.at(1001.0)
+    assert story.at(1001.4, answer("b"))[-1] == "3 -> b (attempt 1)"
+    story.at(1002.0)
+    assert story.at(1002.1, answer("b"))[-1] == "1 -> b (attempt 2)"

@@ -131,6 +131,10 @@ REQUESTS: dict[str, Slips] = {
             "        if request.deadline - request.try_timeout_s > now:\n",
             "        if request.deadline > now:\n",
         ),
+        "a suspect waits behind all for ever": (
+            "        request.waits_last = False\n",
+            "        request.waits_last = True\n",
+        ),
         "a suspect's patience does not begin anew": (
             "        for request in self._waiting.values():\n",
             "        for request in []:\n",

@@ -100,6 +100,7 @@ class Case:
     """Its strikes were too many when it got the last one."""
     may_have_run: bool = False
     is_final: bool = False
+    waits_last: bool = False
     patient_until: float = 0.0
     """Until then a suspect waits for workers that are away, too."""
     gives_way_until: float | None = None

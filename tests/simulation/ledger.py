@@ -81,6 +81,7 @@ class Ledger:
         """All dates up to now have passed and been acted upon."""
         self.roster.note_time(now)
         for case in self.queued.values():
+            case.waits_last = case.waits_last and case.patient_until > now
             if case.gives_way_until is not None and case.gives_way_until <= now:
                 case.gives_way_until = None
         self._prospects.clear()
@@ -153,6 +154,7 @@ class Ledger:
 
     def _begin_patience(self, case: Case, now: float) -> None:
         patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
+        case.waits_last = True
         case.patient_until = min(now + patience_s, case.deadline - case.try_timeout_s)
 
     def _note_try_failed(self, now: float, action: ev.TryFailed) -> None:

@@ -104,6 +104,7 @@ def _check_turn(ledger: Ledger, case: Case, worker: Worker) -> None:
             _turn(other) < _turn(case)
             and worker.id.slot not in other.excluded_slots
             and worker.pool not in other.excluded_pools
+            and other.gives_way_until is None
             and ledger.prospect(other) in AT_ONCE
         ):
             raise Violation("turn", f"{case.arrived} overtakes {other.arrived}")
@@ -114,7 +115,7 @@ _AFTER_ALL = 1 << 60
 
 def _turn(case: Case) -> tuple[int, int]:
     # Of those who come back, the latest is the head of the queue: there is no order to check.
-    if case.gives_way_until is not None:
+    if case.gives_way_until is not None and case.waits_last:
         return _AFTER_ALL, 0
     return case.arrived.priority, 0 if case.failed else case.arrived.request
 

@@ -78,6 +78,7 @@ class Request:
     way_until: float | None = None
     """A suspect lets others go first until then, and then looks again, or goes."""
     last_way_until: float = 0.0
+    waits_last: bool = False
     has_just_failed: bool = False
 
     @property

@@ -98,7 +98,9 @@ def _check_turn(books: Books, request: Request, worker: Worker, now: float) -> N
     if request.has_just_failed or books.unsettled or is_unsettled:
         return
     for other in books.waiting():
-        if other is not request and not other.is_final and not other.has_just_failed:
+        if other is request or other.way_until is not None:
+            continue
+        if not other.is_final and not other.has_just_failed:
             suits = worker in books.wanted(other, State.IDLE)
             assert not (suits and _rank(other) < _rank(request)), f"{other.number} comes before it"
 
@@ -106,7 +108,7 @@ def _check_turn(books: Books, request: Request, worker: Worker, now: float) -> N
 def _rank(request: Request) -> tuple[bool, int, bool, int]:
     """The order among those that were tried is that of their failures, which we do not know; all
     suspects are alike."""
-    if request.way_until is not None:
+    if request.way_until is not None and request.waits_last:
         return True, 0, False, 0
     is_new = request.attempts == 0
     return False, request.priority, is_new, request.number if is_new else 0
@@ -144,9 +146,11 @@ def _try_failed(books: Books, action: ev.TryFailed, now: float) -> None:
         patience_s = books.limits.hang_kill_after_s + books.limits.revive_grace_s
         last = request.last_way_until = request.deadline - request.try_timeout_s
         request.way_until = min(now + patience_s, last) if last > now else None
+        request.waits_last = last > now
         for other in books.waiting():
             if other.way_until is not None:
                 other.way_until = min(now + patience_s, other.last_way_until)
+                other.waits_last = True
 
 
 def time_out(worker: Worker, now: float) -> None:

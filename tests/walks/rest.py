@@ -85,7 +85,7 @@ def check_after_expire(books: Books, core: Dispatcher, now: float) -> None:
     books.is_expiring = False
     for request in books.waiting():
         if request.way_until is not None and request.way_until <= now:
-            last = request.last_way_until
+            request.waits_last, last = False, request.last_way_until
             request.way_until = last if now < last else None
     if books.drain_until is not None and books.drain_until <= now:
         books.drain_until = None
