@@ -222,7 +222,9 @@ class Requests:
     ) -> None:
         """End the request's current try; go on with the next worker, or stop here."""
         request.move(Signal.TRY_FAILED)
-        self._note_failed_try(request, member.worker, why, took_s, now)
+        self._note_failed_try(request, member.worker, why, took_s)
+        if request.is_suspect:
+            self._suspects.note_failure(now)
         if why is Why.EMPTY and self.limits.on_empty_next_pool:
             request.excluded_pools |= {member.pool.name}
         if isinstance(choose(request, self._pools), GiveUp):
@@ -236,12 +238,8 @@ class Requests:
                 self._suspects.add(request, now)
             self._place(request, now, is_joining=True)
 
-    def _note_failed_try(
-        self, request: Request, worker: WorkerId, why: Why, took_s: float, now: float
-    ) -> None:
+    def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, took_s: float) -> None:
         request.note_failed_try(worker, why, took_s)
-        if request.is_suspect:
-            self._suspects.note_failure(now)
         self._actions.append(TryFailed(worker, request.id, request.attempts, why, took_s))
 
     # --- how a request ends -------------------------------------------------------------------
@@ -264,7 +262,7 @@ class Requests:
             assert member is not None
             assert member.held is not None
             took_s = now - member.held.started_at
-            self._note_failed_try(request, worker, Why.TIMEOUT, took_s, now)
+            self._note_failed_try(request, worker, Why.TIMEOUT, took_s)
         self._close(request, Signal.REFUSED)
         self._actions.append(
             Refuse(

@@ -96,3 +96,11 @@ def test_after_its_patience_it_comes_before_the_untried_again() -> None:
     assert story.at(1001.4, answer("b"))[-1] == "3 -> b (attempt 1)"
     story.at(1002.0)
     assert story.at(1002.1, answer("b"))[-1] == "1 -> b (attempt 2)"
+
+
+def test_a_request_that_only_runs_out_of_its_own_time_costs_no_suspect_its_turn() -> None:
+    story = Story("a", "b", "-c", try_timeout_s=1.0, hang_kill_after_s=0.5, revive_grace_s=0.5)
+    story.at(1000.0, request(1), dies("a"), dies("b"), *comes_up("a#2"), *comes_up("b#2"))
+    assert story.at(1000.5, request(2, timeout_s=0.25)) == ["2 -> a#2 (attempt 1)"]
+    assert story.at(1000.75)[0].startswith("2 <- 504 deadline")
+    assert story.at(1001.0) == ["1 -> b#2 (attempt 3)"]

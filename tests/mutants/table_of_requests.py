@@ -90,7 +90,7 @@ REQUESTS: dict[str, Slips] = {
             "Reason.EXHAUSTED if request.tried or request.once else Reason.NO_WORKERS",
         ),
         "a try cut short is left out of the list": (
-            "self._note_failed_try(request, worker, Why.TIMEOUT, took_s, now)",
+            "self._note_failed_try(request, worker, Why.TIMEOUT, took_s)",
             "request.may_have_run = True",
         ),
         "a grace is not ended when somebody is alive": (

@@ -169,8 +169,10 @@ class Ledger:
         if case.is_suspect:
             last_chance_at = case.deadline - case.try_timeout_s
             self._begin_patience(case, now)
+            # Cut short by the end of its own time, it says nothing of its worker.
+            is_cut = attempt is not None and attempt.times_out_at >= case.deadline
             for other in self.queued.values():
-                if other.gives_way_until is not None:
+                if other.gives_way_until is not None and not (is_cut and why is Why.TIMEOUT):
                     self._begin_patience(other, now)
             case.gives_way_until = last_chance_at if last_chance_at > now else None
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):

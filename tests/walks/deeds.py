@@ -147,8 +147,10 @@ def _try_failed(books: Books, action: ev.TryFailed, now: float) -> None:
         last = request.last_way_until = request.deadline - request.try_timeout_s
         request.way_until = min(now + patience_s, last) if last > now else None
         request.waits_last = last > now
+        held = worker.held
+        is_cut = held is not None and held.expires_at >= request.deadline
         for other in books.waiting():
-            if other.way_until is not None:
+            if other.way_until is not None and not (is_cut and action.why is Why.TIMEOUT):
                 other.way_until = min(now + patience_s, other.last_way_until)
                 other.waits_last = True
 
