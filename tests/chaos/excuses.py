@@ -15,6 +15,7 @@ EARLY_MARGIN_S = 0.05
 """So long before its deadline a request may be given up: nothing can be done in what is left."""
 TURNS_MIN = 3
 """Of so many bad requests and frozen workers at a time, one may have to wait too long."""
+HUNG_MIN = 2
 LOSSES_MAX = 3
 """Connections that our client may lose before it gives up a call."""
 
@@ -151,7 +152,11 @@ class Faults:
         )
 
     def _had_to_take_turns(self, operation: Operation, outcome: Outcome) -> bool:
-        """Suspects have few of the workers to themselves, and three may take all of their time."""
+        """Suspects have few of the workers to themselves, and three may take all of their time.
+        What hung two has waited twice until they were back: its time may end with its third."""
+        hung = sum(why == "timeout" for _, why in outcome.tried)
+        if operation.kind == "hang" and hung >= HUNG_MIN:
+            return True
         kinds = self._to_blame(operation, outcome.at)
         rivals = sum(kind in ("crash", "hang", "stop") for kind in kinds)
         return operation.kind in ("crash", "hang") and rivals >= TURNS_MIN

@@ -387,3 +387,13 @@ def test_a_request_that_is_called_poisonous_too_soon_is_found(tale: Tale) -> Non
 
 def test_every_check_of_the_histories_has_been_seen_to_bite() -> None:
     assert [name.split()[0] for name in CHECKS] == [f"C{number}" for number in range(1, 11)]
+
+
+@pytest.mark.parametrize(("hung", "found"), [(1, ["C9"]), (2, [])])
+def test_what_hung_two_workers_may_run_out_of_time(tale: Tale, hung: int, found: list[str]) -> None:
+    tale.asked(kind="hang", timeout_s=5.0)
+    for number in range(hung):
+        tale.ran(begin=0.1 + number, worker=f"w{number}")
+    tried = tuple((f"w{number}", "timeout") for number in range(hung))
+    tale.replied("a", 504, "deadline", at=5.0, may_have_run=True, tried=tried)
+    assert tale.found() == found
