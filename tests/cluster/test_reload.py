@@ -194,7 +194,8 @@ def test_a_new_pool_that_cannot_start_is_told_of_and_tried_again(
     with asker(cluster.address) as client:
         assert {client.ask(1).body for _ in range(4)} == {2}
     assert cluster.worker("late-1")["state"] == "failed"
-    (tmp_path / "late.py").write_text(LATE.format(1))
+    # Of another length: within the same second Python takes its cached bytecode for up to date.
+    (tmp_path / "late.py").write_text(LATE.format(1000))
     configured.hang_up(new)
     cluster.wait_for_log("reloaded: 3 workers")
     cluster.wait_for_workers(3)
