@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from workers.loop import Loop
 from workers.process import Process
-from workers.reports import REPORT_BYTES_MAX, Report, Reports
+from workers.reports import Report, Reports
 
 EXIT_GRACE_S = 1.0
 """How long a process may take to end once it has said what it found."""
@@ -152,15 +152,10 @@ class _Import:
 
     def _read_reports(self) -> None:
         assert self.process is not None
-        try:
-            data = self.process.connection.recv(REPORT_BYTES_MAX)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""  # as good as closed
-        for report in self._reports.take(data):
+        reports, has_ended = self._reports.receive(self.process.connection)
+        for report in reports:
             self._on_report(report)
-        if not data:
+        if has_ended:
             self._close_connection()
 
     def _on_report(self, report: Report | None) -> None:

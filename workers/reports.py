@@ -1,6 +1,7 @@
 """What a worker process says to its launcher: lines of JSON, none of them trusted."""
 
 import json
+import socket
 from collections.abc import Iterator
 
 REPORT_BYTES_MAX = 1 << 18
@@ -14,6 +15,16 @@ class Reports:
 
     def __init__(self) -> None:
         self._partial = b""
+
+    def receive(self, connection: socket.socket) -> tuple[list[Report | None], bool]:
+        """A helping from its socket, which must not block; and whether that was the end."""
+        try:
+            data = connection.recv(REPORT_BYTES_MAX)
+        except BlockingIOError:
+            return [], False
+        except ConnectionResetError:
+            data = b""  # as good as closed
+        return list(self.take(data)), not data
 
     def take(self, data: bytes) -> Iterator[Report | None]:
         """The reports that are complete by now; None for what is none, as user code writes it

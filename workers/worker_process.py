@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from balancer.config import Config
 from workers.loop import Timer
 from workers.process import Process
-from workers.reports import REPORT_BYTES_MAX, Report, Reports
+from workers.reports import Report, Reports
 from workers.surroundings import Surroundings
 
 ABORT_GRACE_S = 0.5
@@ -131,15 +131,10 @@ class WorkerProcess:
 
     def _read_reports(self) -> None:
         """Take in what the worker says, a helping at a time."""
-        try:
-            data = self._process.connection.recv(REPORT_BYTES_MAX)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            data = b""  # as good as closed
-        for report in self._reports.take(data):
+        reports, has_ended = self._reports.receive(self._process.connection)
+        for report in reports:
             self._on_report(report)
-        if not data:
+        if has_ended:
             self._close_connection()
 
     def _on_report(self, report: Report | None) -> None:

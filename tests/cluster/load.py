@@ -99,8 +99,8 @@ def offer(
             figures.note(latency_s, reply.status, reply.reason, bool(reply.tried))
 
     dates = due_dates(seconds, rate_per_s)
-    todo = [*faults, *((when, lambda when=when: send(when)) for when in dates)]
-    for when, happen in sorted(todo, key=lambda fault: fault[0]):
+    agenda = [*faults, *((when, lambda when=when: send(when)) for when in dates)]
+    for when, happen in sorted(agenda, key=lambda fault: fault[0]):
         while time.monotonic() < started_at + when:
             take(started_at + when)
         happen()

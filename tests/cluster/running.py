@@ -57,10 +57,10 @@ def processes_of_session_tree(pid: int) -> set[int]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    tree, todo = set(), [pid]
-    while todo:
-        tree.add(one := todo.pop())
-        todo += children.get(one, [])
+    tree, pending = set(), [pid]
+    while pending:
+        tree.add(one := pending.pop())
+        pending += children.get(one, [])
     return tree
 
 
