@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 WORKERS = 4
+REVIVE_GRACE_S = 3.0
+"""Where everybody shares two cores, five interpreters may take more than the usual second."""
 
 BAD = {
     "no TOML": "[[pool]\n",

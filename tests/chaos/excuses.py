@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tests.chaos.configuration import REVIVE_GRACE_S
 from tests.chaos.history import Fault, Operation, Outcome
 
 EARLY_MARGIN_S = 0.05
@@ -47,6 +48,8 @@ class Excuse:
     of_all: frozenset[str] = frozenset()
     of_once: frozenset[str] = frozenset()
     """For what is sent ``once``: the cluster may not try it again."""
+    of_hurried: frozenset[str] = frozenset()
+    """For what cannot wait until a new client is let in."""
     of_fragile: frozenset[str] = frozenset()
     """For what is sent ``once``, or by a client that sends nothing twice: it may be lost."""
     cuts_connections: bool = False
@@ -85,13 +88,16 @@ EXCUSES: dict[str, Excuse] = {
         of_fragile=frozenset({LOST, NO_REPLY}),
         cuts_connections=True,
     ),
-    "descriptors": Excuse(0.5, of_fragile=frozenset({NO_REPLY})),
+    "descriptors": Excuse(
+        0.5, of_fragile=frozenset({NO_REPLY}), of_hurried=frozenset({UNREACHABLE})
+    ),
     "latency": Excuse(0.5, delays=True, only_proxied=True),
     "slices": Excuse(0.5, delays=True, only_proxied=True),
     "reset": _PROXY,
     "blackhole": _PROXY,
 }
 """What is not here excuses nothing."""
+TAKE_WORKERS_AWAY = {"kill", "stop", "crash", "hang"}
 
 
 class Faults:
@@ -141,12 +147,12 @@ class Faults:
             return True
         kinds = self._to_blame(operation, outcome.at)
         is_fragile = operation.once or operation.shell in ("req", "dealer")
-        # What three of four workers decline needs all of them, and a drain brings nobody back.
-        if operation.kind == "empty" and outcome.label == EXHAUSTED and "drain" in kinds:
-            return True
+        if operation.kind == "empty" and outcome.label == EXHAUSTED:
+            return _has_lacked_one(operation, outcome, kinds)
         return any(
             outcome.label in EXCUSES[kind].of_all
             or (operation.once and outcome.label in EXCUSES[kind].of_once)
+            or (is_hurried and outcome.label in EXCUSES[kind].of_hurried)
             or (is_fragile and outcome.label in EXCUSES[kind].of_fragile)
             for kind in kinds
         )
@@ -181,3 +187,10 @@ def _is_given_up_early(operation: Operation, outcome: Outcome) -> bool:
     """Whether somebody was left to ask: whatever may be run again goes to a second worker."""
     tried = {worker for worker, _ in outcome.tried}
     return outcome.label == EXHAUSTED and not operation.once and len(tried) < 2
+
+
+def _has_lacked_one(operation: Operation, outcome: Outcome, kinds: Sequence[str]) -> bool:
+    """What three of four workers decline needs the fourth: a drain does not bring it back, and who
+    dies, with a successor that is frozen or a balancer that does not look, may be away for long."""
+    has_waited = outcome.at - operation.invoked_at >= REVIVE_GRACE_S
+    return "drain" in kinds or (has_waited and not TAKE_WORKERS_AWAY.isdisjoint(kinds))

@@ -360,6 +360,27 @@ def test_what_most_workers_decline_may_find_nobody_while_the_cluster_drains(tale
     assert tale.found() == ["C9"]
 
 
+def test_what_most_workers_decline_may_find_nobody_who_is_back_in_time(tale: Tale) -> None:
+    for begin, took_s in ((0.0, 3.1), (10.0, 2.9), (100.0, 3.1)):
+        tale.asked(f"at {begin}", kind="empty", at=begin)
+        tale.replied(f"at {begin}", 503, "exhausted", at=begin + took_s)
+    tale.broke("kill", 0.2, 0.2)
+    tale.broke("kill", 10.2, 10.2)
+    assert tale.found() == ["C9", "C9"]  # it did not wait; nobody was killed
+
+
+def test_who_is_in_a_hurry_may_not_be_let_in_while_there_are_no_descriptors(tale: Tale) -> None:
+    for op, kind, at in (
+        ("hurried", "hurried", 0.0),
+        ("echo", "echo", 0.0),
+        ("late", "hurried", 9.0),
+    ):
+        tale.asked(op, kind=kind, at=at, timeout_s=0.2)
+        tale.replied(op, 503, "unreachable", at=at + 0.25)
+    tale.broke("descriptors", 0.0, 0.3)
+    assert tale.found() == ["C9", "C9"]
+
+
 # --- C10 poison ---------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from balancer.runtime_directory import path_of
 from balancer.wire.replies import Reply
 from tests.chaos.checks import Violation
 from tests.chaos.client import Recorder, send
-from tests.chaos.configuration import Configuration, edition_of
+from tests.chaos.configuration import REVIVE_GRACE_S, Configuration, edition_of
 from tests.chaos.history import Journal
 from tests.chaos.jobs import RUNS_VARIABLE
 from tests.chaos.processes import arguments_of, children_of
@@ -32,8 +32,6 @@ TRY_TIMEOUT_S = 1.0
 DRAIN_TIMEOUT_S = 1.5
 MAX_REQUESTS = 600
 """A worker is replaced every other second or so."""
-REVIVE_GRACE_S = 3.0
-"""Where everybody shares two cores, five interpreters may take more than the usual second."""
 STOP_TIMEOUT_S = 20.0
 SHELLS = [("sync", False), ("async", False), ("req", False), ("dealer", False)]
 PROXIED_SHELLS = [("sync", True), ("async", True), ("dealer", True)]
