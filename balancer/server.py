@@ -18,6 +18,7 @@ from balancer.core.events import (
     OnceNamesKnown,
     Reconfigured,
     Released,
+    RequestId,
     SlotAdded,
     SlotRemoved,
     SlotRetired,
@@ -38,6 +39,10 @@ are as many again. It cannot be raised later, and a place that is not used costs
 TELL_ONCE_TIMEOUT_S = 0.25
 """How long the launcher may keep us waiting before a ``once`` request. Only once: if it is stuck,
 such requests are refused without a wait until it reads again."""
+
+
+NAMES_MAX = 3
+"""Of the requests that a worker holds, so many are named in the log."""
 
 
 class LauncherGone(Exception):
@@ -112,9 +117,7 @@ class Server:
                 self._log([_line("info", event.worker, "is in rotation")])
         for action in actions:
             if isinstance(action, Kill):
-                request = action.request
-                name = self._transport.request_name(request) if request is not None else None
-                self._say("hung", action.worker, request=name)
+                self._say("hung", action.worker, request=self._names(action.requests))
             elif isinstance(action, Released):
                 self._say("released", action.worker)
 
@@ -123,10 +126,17 @@ class Server:
         if isinstance(event, WorkerLost):
             member = self._dispatcher.pools.find(event.worker)
             held = member.held if member is not None else None
-            name = self._transport.request_name(held.request) if held is not None else None
-            self._say("lost", event.worker, cause=event.cause, request=name)
+            names = self._names(held.requests) if held is not None else None
+            self._say("lost", event.worker, cause=event.cause, request=names)
             if member is not None and event.worker.slot in self._static:
                 self._log([_line("warning", event.worker, f"is lost: {event.cause}")])
+
+    def _names(self, requests: Sequence[RequestId]) -> str | None:
+        """What a worker holds, in words: of a batch the first few."""
+        names = [self._transport.request_name(request) for request in requests[:NAMES_MAX]]
+        if len(requests) > NAMES_MAX:
+            names.append(f"{len(requests) - NAMES_MAX} more")
+        return ", ".join(names) or None
 
     def _release_if_late(self, event: Event) -> None:
         """Close a link that came about only when a newer one had its slot: where descriptors are

@@ -1,10 +1,10 @@
 """The vocabulary of the core: what happened (events, timers included) and what to do (actions)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
 from balancer.core.limits import Limits
+from balancer.core.records import record
 
 RequestId = NewType("RequestId", int)
 ClientId = NewType("ClientId", bytes)
@@ -25,6 +25,17 @@ class Outcome(StrEnum):
     GARBLED = "garbled"
     EXPIRED = "expired"
     """The worker refused: the try's time was over before user code began."""
+
+
+class Batching(StrEnum):
+    """What a worker does with several requests in one message."""
+
+    NONE = "none"
+    """It does not know what that is."""
+    EACH = "each"
+    """It calls its handler once for each of them, in their order."""
+    WHOLE = "whole"
+    """It calls its handler once for all of them."""
 
 
 class Why(StrEnum):
@@ -70,7 +81,7 @@ STATUS: dict[Reason, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerReply:
     """A worker's reply. The core reads ``outcome`` and hands the rest through unread."""
 
@@ -80,7 +91,7 @@ class WorkerReply:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FailedTry:
     """One forwarding that did not bring the answer."""
 
@@ -92,7 +103,7 @@ class FailedTry:
 # --- events: what happened -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestArrived:
     request: RequestId
     client: ClientId
@@ -105,7 +116,7 @@ class RequestArrived:
     """The client's own name for it; a request marked ``once`` is known by it if it comes again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestUnreadable:
     """A message came whose envelope or header makes no sense; it gets its answer all the same."""
 
@@ -114,7 +125,7 @@ class RequestUnreadable:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OnceNamesKnown:
     """Names of ``once`` requests that may have run before our time: to be told before the first
     request arrives, the oldest first."""
@@ -122,12 +133,12 @@ class OnceNamesKnown:
     names: tuple[bytes | str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClientGone:
     client: ClientId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SlotAdded:
     """A place for a worker exists in ``pool``, whether or not a process fills it by now."""
 
@@ -137,21 +148,21 @@ class SlotAdded:
     """Whether its worker can be killed, and comes back when it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SlotRemoved:
     """Nobody will come back to this slot; what its worker may still hold has died with it."""
 
     slot: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SlotRetired:
     """The slot is not wanted any more: its worker gets nothing new, and is released once free."""
 
     slot: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reconfigured:
     """Decide by these limits from now on, and sweep the pools in this order."""
 
@@ -159,7 +170,7 @@ class Reconfigured:
     pools: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerConnected:
     """A new incarnation is alive but has not answered its first ping: not in rotation yet."""
 
@@ -168,12 +179,13 @@ class WorkerConnected:
     """The one in its slot lives on, to be retired when this one is ready; else it must be dead."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerReady:
     worker: WorkerId
+    batching: Batching = Batching.NONE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerLost:
     """Death has one name, whoever saw it first: the link, the heartbeat or the launcher."""
 
@@ -183,13 +195,21 @@ class WorkerLost:
     """The try that the worker was just given certainly never left us."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplyArrived:
     worker: WorkerId
     reply: WorkerReply
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class BatchReplied:
+    """The worker's replies to the batch that it holds, one for each request and in their order."""
+
+    worker: WorkerId
+    replies: tuple[WorkerReply, ...]
+
+
+@record
 class DrainStarted:
     """Take nothing new; whatever is still open after ``timeout_s`` is refused."""
 
@@ -199,49 +219,56 @@ class DrainStarted:
 # --- events with a date: the core sets them for itself ----------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeadlinePassed:
     request: RequestId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueueTimedOut:
     request: RequestId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GraceEnded:
     """Nobody came back in time for this request."""
 
     request: RequestId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WayGiven:
     """The suspect request has waited for others for long enough."""
 
     request: RequestId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TryTimedOut:
     worker: WorkerId
     request: RequestId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HangConfirmed:
     """The worker kept silent for so long after its timeout that only a kill frees it."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EjectionEnded:
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class FillEnded:
+    """The first request that waits in this pool for others to join it has waited long enough."""
+
+    pool: str
+
+
+@record
 class DrainTimedOut:
     pass
 
@@ -254,6 +281,7 @@ Timer = (
     | TryTimedOut
     | HangConfirmed
     | EjectionEnded
+    | FillEnded
     | DrainTimedOut
 )
 Event = (
@@ -269,6 +297,7 @@ Event = (
     | WorkerReady
     | WorkerLost
     | ReplyArrived
+    | BatchReplied
     | DrainStarted
     | Timer
 )
@@ -277,7 +306,7 @@ Event = (
 # --- actions: what to do, in this order --------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forward:
     """Send the request to the worker. If that cannot be done, say WorkerLost(undelivered=True)."""
 
@@ -289,7 +318,15 @@ class Forward:
     """The instant after which the worker must not begin with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class ForwardBatch:
+    """Send these requests, two or more, to their worker in one message and in this order."""
+
+    worker: WorkerId
+    tries: tuple[Forward, ...]
+
+
+@record
 class Answer:
     """Send the worker's reply to the client; the request is over."""
 
@@ -300,7 +337,7 @@ class Answer:
     tried: tuple[FailedTry, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refuse:
     """Tell the client that it gets no answer and why; the request is over."""
 
@@ -313,23 +350,24 @@ class Refuse:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forget:
     """The client is gone: drop what is kept for its request, there is nobody to tell."""
 
     request: RequestId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kill:
-    """The worker hangs in ``request``: have it killed, with its stack in the log. To the core it
-    is dead from now on: freed by a late reply, it would be killed with the next request."""
+    """The worker hangs in one of these, or in its first ping: have it killed, with its stack in
+    the log. To the core it is dead from now on: freed by a late reply, it would be killed with the
+    next request."""
 
     worker: WorkerId
-    request: RequestId | None
+    requests: tuple[RequestId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Released:
     """The worker was retired and holds nothing: it gets nothing more and may be stopped. To the
     core it is gone from now on."""
@@ -337,7 +375,7 @@ class Released:
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ejected:
     """For whoever watches: the worker failed one request after another and is out of rotation for
     so long. Nothing is to be done."""
@@ -346,7 +384,7 @@ class Ejected:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TryFailed:
     """For whoever watches: a try ended without an answer. Nothing is to be done."""
 
@@ -357,7 +395,7 @@ class TryFailed:
     took_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplyDropped:
     """For whoever watches: a reply came whose request was over. Nothing is to be done."""
 
@@ -365,4 +403,15 @@ class ReplyDropped:
     request: RequestId
 
 
-Action = Forward | Answer | Refuse | Forget | Kill | Released | Ejected | TryFailed | ReplyDropped
+Action = (
+    Forward
+    | ForwardBatch
+    | Answer
+    | Refuse
+    | Forget
+    | Kill
+    | Released
+    | Ejected
+    | TryFailed
+    | ReplyDropped
+)

@@ -71,6 +71,7 @@ class Request:
         "size_bytes",
         "strikes",
         "tried",
+        "tried_at",
         "try_timeout_s",
         "waits_last",
         "way_alarm",
@@ -97,6 +98,8 @@ class Request:
         self.excluded_pools: frozenset[str] = frozenset()
         self.worker: WorkerId | None = None
         """Who holds it while it is being tried."""
+        self.tried_at = 0.0
+        """When its latest try began."""
         self.is_final = False
         """It was marked ``once`` and may have been executed: nobody else may get it."""
         self.gives_way = False
@@ -126,9 +129,10 @@ class Request:
         yield self.grace_alarm
         yield self.way_alarm
 
-    def forwarded_to(self, worker: WorkerId) -> None:
+    def forwarded_to(self, worker: WorkerId, now: float) -> None:
         self.move(Signal.FORWARDED)
         self.attempts += 1
+        self.tried_at = now
         self.worker = worker
 
     def note_failed_try(self, worker: WorkerId, why: Why, took_s: float) -> None:

@@ -40,5 +40,12 @@ class Limits:
     ejection_max_s: float = 300.0
     once_ids_limit: int = 65_536
     """How many requests marked ``once`` are remembered by their id."""
+    batch_max: int = 1
+    """Requests that a worker may be handed in one message; with 1 each travels alone."""
+    batch_budget_s: float = 0.001
+    """How long a batch may take by what the pool's requests took lately. Workers that take a whole
+    batch at once have no such limit."""
+    batch_wait_s: float = 0.0
+    """How long a request waits for others to fill the batch of a worker that takes it whole."""
     on_empty_next_pool: bool = False
     """Whether an empty reply rules out the whole pool, whose workers would say the same."""

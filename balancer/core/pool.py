@@ -62,10 +62,10 @@ LINK: dict[tuple[State, Signal], State] = {
 
 @dataclass(slots=True)
 class Held:
-    """The try that a worker is busy with, whatever has become of its request meanwhile."""
+    """What a worker is busy with, whatever has become of the requests meanwhile."""
 
-    request: RequestId
-    attempt: int
+    requests: tuple[RequestId, ...]
+    """One, or those of a batch in their order."""
     started_at: float
     expires_at: float
     give_up_at: float
@@ -111,7 +111,7 @@ class Member:
         """Since its last good reply."""
 
     def __repr__(self) -> str:
-        held = f" on {self.held.request}" if self.held else ""
+        held = f" on {self.held.requests}" if self.held else ""
         return f"{self.slot}#{self.worker.incarnation} {self.state.value}{held}"
 
 

@@ -72,10 +72,12 @@ class Requests:
         """The request if it is still open."""
         return self._open.get(request)
 
-    def tried_by(self, worker: WorkerId, held: Held | None) -> Request | None:
-        """The request that waits for just this try; None if it has moved on or is over."""
-        request = self._open.get(held.request) if held is not None else None
-        return request if request is not None and request.worker == worker else None
+    def tried_by(self, worker: WorkerId, held: Held | None) -> list[Request]:
+        """The requests that wait for just this; not those that have moved on or are over."""
+        if held is None:
+            return []
+        requests = map(self._open.get, held.requests)
+        return [request for request in requests if request is not None and request.worker == worker]
 
     # --- how a request begins -----------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Requests:
         self._deadlines.cancel(request.grace_alarm)
         request.queue_alarm = request.grace_alarm = None
         self._suspects.let_go(request)
-        request.forwarded_to(member.worker)
+        request.forwarded_to(member.worker, now)
         if request.attempts == 1:
             self._budget.note_first_try(now)
         expires_at = min(request.deadline, now + request.try_timeout_s)
@@ -206,8 +208,7 @@ class Requests:
         self._deadlines.cancel(member.alarm)
         alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, request.id))
         member.held = Held(
-            request.id,
-            request.attempts,
+            (request.id,),
             now,
             expires_at,
             give_up_at,
@@ -217,12 +218,10 @@ class Requests:
         )
         self._pools.move(member, LinkSignal.FORWARDED)
 
-    def fail_try(
-        self, request: Request, member: Member, why: Why, took_s: float, now: float
-    ) -> None:
+    def fail_try(self, request: Request, member: Member, why: Why, now: float) -> None:
         """End the request's current try; go on with the next worker, or stop here."""
         request.move(Signal.TRY_FAILED)
-        self._note_failed_try(request, member.worker, why, took_s)
+        self._note_failed_try(request, member.worker, why, now)
         if request.is_suspect:
             self._suspects.note_failure(now)
         if why is Why.EMPTY and self.limits.on_empty_next_pool:
@@ -238,7 +237,8 @@ class Requests:
                 self._suspects.add(request, now)
             self._place(request, now, is_joining=True)
 
-    def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, took_s: float) -> None:
+    def _note_failed_try(self, request: Request, worker: WorkerId, why: Why, now: float) -> None:
+        took_s = now - request.tried_at
         request.note_failed_try(worker, why, took_s)
         self._actions.append(TryFailed(worker, request.id, request.attempts, why, took_s))
 
@@ -258,11 +258,7 @@ class Requests:
         """End it without an answer. The worker that may be trying it keeps its try."""
         worker = request.worker
         if request.phase is Phase.TRYING and worker is not None:
-            member = self._pools.find(worker)
-            assert member is not None
-            assert member.held is not None
-            took_s = now - member.held.started_at
-            self._note_failed_try(request, worker, Why.TIMEOUT, took_s)
+            self._note_failed_try(request, worker, Why.TIMEOUT, now)
         self._close(request, Signal.REFUSED)
         self._actions.append(
             Refuse(

@@ -91,7 +91,8 @@ class Suspects:
         for member in pool.members.values():
             if member.held is not None and member.state is State.BUSY:
                 is_unusual = 0 < usual_s * UNUSUAL < now - member.held.started_at
-                troubled += member.held.request in self._open or (is_patient and is_unusual)
+                is_suspect = member.held.requests[0] in self._open
+                troubled += is_suspect or (is_patient and is_unusual)
             elif is_patient and member.state not in _IN_ROTATION:
                 troubled += not _is_only_victim(request, member)
         return troubled >= max(1, len(pool.members) // SHARE)

@@ -104,9 +104,8 @@ class Workers:
         self._pools.move(member, Signal.LOST)
         self._deadlines.cancel(member.alarm)
         held = self._release(member)
-        request = self._requests.tried_by(member.worker, held)
-        if request is not None and held is not None:
-            self._requests.fail_try(request, member, why, now - held.started_at, now)
+        for request in self._requests.tried_by(member.worker, held):
+            self._requests.fail_try(request, member, why, now)
 
     def _retire(self, member: Member) -> None:
         """It gets nothing new; what it holds it may finish."""
@@ -171,16 +170,16 @@ class Workers:
 
     def _settle_reply(self, member: Member, held: Held, reply: WorkerReply, now: float) -> None:
         """Give the reply to its request, if that is still open: late or not, it is the answer."""
-        request = self._requests.find(held.request)
+        request = self._requests.find(held.requests[0])
         if request is not None and reply.outcome is Outcome.ANSWER:
             self._requests.answer(request, member.worker, reply)
-        elif request is not None and self._requests.tried_by(member.worker, held) is request:
+        elif request is not None and request.worker == member.worker:
             if reply.outcome is Outcome.EXPIRED:
                 request.excluded |= {member.slot}
             why = _FAILURES.get(reply.outcome, Why.UNDELIVERED)
-            self._requests.fail_try(request, member, why, now - held.started_at, now)
+            self._requests.fail_try(request, member, why, now)
         else:
-            self._actions.append(ReplyDropped(member.worker, held.request))
+            self._actions.append(ReplyDropped(member.worker, held.requests[0]))
 
     def try_timed_out(self, event: TryTimedOut, now: float) -> None:
         member = self._pools.find(event.worker)
@@ -194,16 +193,16 @@ class Workers:
             # silence is to be counted.
             late_s = now - held.expires_at
             held.alarm = self._deadlines.set(held.give_up_at + late_s, HangConfirmed(event.worker))
-        request = self._requests.tried_by(event.worker, held)
-        if request is not None:
-            self._requests.fail_try(request, member, Why.TIMEOUT, now - held.started_at, now)
+        for request in self._requests.tried_by(event.worker, held):
+            self._requests.fail_try(request, member, Why.TIMEOUT, now)
         self._requests.place_all(now)
 
     def hang_confirmed(self, event: HangConfirmed, now: float) -> None:
         member = self._pools.find(event.worker)
         assert member is not None
         held = member.held
-        self._actions.append(Kill(event.worker, held.request if held is not None else None))
+        requests = held.requests if held is not None else ()
+        self._actions.append(Kill(event.worker, requests))
         self._lose(member, Why.DIED, now)
         self._promote(event.worker.slot)
         self._requests.place_all(now)

@@ -80,7 +80,7 @@ EXCUSES: dict[str, Excuse] = {
     "crash": _WORKER,
     "hang": _WORKER,
     "kill-balancer": _CUT,
-    "stop-balancer": Excuse(0.5, delays=True),
+    "stop-balancer": Excuse(0.5, delays=True, of_hurried=frozenset({UNREACHABLE})),
     "kill-launcher": _CUT,
     "drain": Excuse(
         1.0,

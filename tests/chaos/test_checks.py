@@ -369,7 +369,8 @@ def test_what_most_workers_decline_may_find_nobody_who_is_back_in_time(tale: Tal
     assert tale.found() == ["C9", "C9"]  # it did not wait; nobody was killed
 
 
-def test_who_is_in_a_hurry_may_not_be_let_in_while_there_are_no_descriptors(tale: Tale) -> None:
+@pytest.mark.parametrize("fault", ["descriptors", "stop-balancer"])
+def test_who_is_in_a_hurry_may_not_be_let_in(tale: Tale, fault: str) -> None:
     for op, kind, at in (
         ("hurried", "hurried", 0.0),
         ("echo", "echo", 0.0),
@@ -377,7 +378,7 @@ def test_who_is_in_a_hurry_may_not_be_let_in_while_there_are_no_descriptors(tale
     ):
         tale.asked(op, kind=kind, at=at, timeout_s=0.2)
         tale.replied(op, 503, "unreachable", at=at + 0.25)
-    tale.broke("descriptors", 0.0, 0.3)
+    tale.broke(fault, 0.0, 0.3)
     assert tale.found() == ["C9", "C9"]
 
 

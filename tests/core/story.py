@@ -15,6 +15,7 @@ from balancer.core.events import (
     FailedTry,
     Forget,
     Forward,
+    ForwardBatch,
     Kill,
     Outcome,
     Refuse,
@@ -87,6 +88,9 @@ def say(action: Action) -> str:
     match action:
         case Forward(worker, request, attempt):
             return f"{request} -> {_name(worker)} (attempt {attempt})"
+        case ForwardBatch(worker, tries):
+            names = ", ".join(str(one.request) for one in tries)
+            return f"{names} -> {_name(worker)} together"
         case Answer(request, worker, reply, attempts, tried):
             return f"{request} <- {reply.status} from {_name(worker)}{_after(attempts, tried)}"
         case Refuse(request, reason, attempts, tried, may_have_run):
@@ -94,8 +98,9 @@ def say(action: Action) -> str:
             return f"{request} <- {STATUS[reason]} {reason}{_after(attempts, tried)}{end}"
         case Forget(request):
             return f"{request} forgotten"
-        case Kill(worker, request):
-            return f"kill {_name(worker)}" + (f" for {request}" if request is not None else "")
+        case Kill(worker, requests):
+            names = ", ".join(str(request) for request in requests)
+            return f"kill {_name(worker)}" + (f" for {names}" if names else "")
         case Released(worker):
             return f"{_name(worker)} released"
         case Ejected(worker, duration_s):

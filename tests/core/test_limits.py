@@ -30,6 +30,9 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "ejection_s": 5.0,
         "ejection_max_s": 300.0,
         "once_ids_limit": 65_536,
+        "batch_max": 1,
+        "batch_budget_s": 0.001,
+        "batch_wait_s": 0.0,
         "on_empty_next_pool": False,
     }
 

@@ -124,8 +124,8 @@ WORKERS: dict[str, Slips] = {
             "        self._pools.move(member, Signal.READMITTED)",
         ),
         "a killed worker is not said to be": (
-            "        self._actions.append(Kill(event.worker, held.request if held is not None"
-            " else None))\n",
+            "        requests = held.requests if held is not None else ()\n"
+            "        self._actions.append(Kill(event.worker, requests))\n",
             "",
         ),
     },

@@ -134,9 +134,9 @@ SITUATIONS: dict[type, dict[str, at.Predicate]] = {
         "a duplicate was refused": lambda _, __, action: action.reason is Reason.DUPLICATE,
     },
     ev.Kill: {
-        "a worker that never got ready was killed": lambda _, __, action: action.request is None,
-        "a worker was killed whose request was over": lambda ledger, _, action: (
-            action.request is not None and action.request not in ledger.cases
+        "a worker that never got ready was killed": lambda _, __, action: not action.requests,
+        "a worker was killed whose request was over": lambda ledger, _, action: any(
+            request not in ledger.cases for request in action.requests
         ),
         "a retired worker was killed": at.holds(State.DRAINING),
     },

@@ -180,7 +180,7 @@ def check_kill(ledger: Ledger, now: float, action: ev.Kill) -> None:
     if worker is None:
         raise Violation("P9 hang", f"{action} of a worker that is gone or killed already")
     attempt = worker.attempt
-    if action.request != (attempt.request if attempt is not None else None):
+    if action.requests != ((attempt.request,) if attempt is not None else ()):
         raise Violation("P9 hang", f"{action}, but it holds {attempt}")
     if now < kill_at(worker) - TINY_S:
         raise Violation("P9 hang", f"{action} before {kill_at(worker)}")

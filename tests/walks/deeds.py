@@ -28,8 +28,8 @@ def note_action(books: Books, action: Action, now: float) -> None:
         case ev.Forget(number):
             assert books.pay("forgotten", number), "its client is there"
             books.close(books.open[number])
-        case ev.Kill(worker, number):
-            _kill(books, worker, number, now)
+        case ev.Kill(worker, numbers):
+            _kill(books, worker, numbers, now)
         case ev.Released(worker):
             assert books.pay("released", worker), "it was not retired, or holds a request"
         case ev.Ejected(worker, duration_s):
@@ -167,11 +167,11 @@ def time_out(worker: Worker, now: float) -> None:
             worker.state = State.OVERDUE
 
 
-def _kill(books: Books, id: WorkerId, number: RequestId | None, now: float) -> None:
+def _kill(books: Books, id: WorkerId, numbers: tuple[RequestId, ...], now: float) -> None:
     worker = _known(books, id)
     assert worker.is_ours, "it is not ours to kill"
     assert books.is_expiring, "only the time shows that a worker hangs"
-    assert number == (worker.held.request if worker.held is not None else None)
+    assert numbers == ((worker.held.request,) if worker.held is not None else ())
     assert worker.held is not None or worker.state is State.CONNECTING
     assert now >= (worker.kill_at if worker.held is None else worker.held.kill_at), "too early"
     books.lose(worker, Why.DIED)
