@@ -200,6 +200,14 @@ def _check_times(limits: Limits) -> None:
             f"deadline ({deadline}) must not be longer than deadline_max ({longest}): "
             "raise --deadline-max or lower --deadline"
         )
+    if limits.batch_wait_s and limits.batch_max == 1:
+        raise ConfigError("batch_wait is of no use while batch_max is 1: give --batch-max, too")
+    if limits.batch_wait_s >= limits.deadline_s:
+        batch_wait = format_duration_s(limits.batch_wait_s)
+        raise ConfigError(
+            f"batch_wait ({batch_wait}) must be shorter than deadline ({deadline}): "
+            "lower --batch-wait"
+        )
 
 
 def _check_pools(config: Config) -> None:

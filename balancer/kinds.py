@@ -13,6 +13,7 @@ from balancer.durations import (
 )
 
 WORKERS_MAX = 4096
+BATCH_MAX = 1024
 DURATION_MIN_S = 0.001
 # epoll takes milliseconds as a C int, so a wait of 25 days would not fit.
 DURATION_MAX_S = 7 * 24 * 3600.0
@@ -175,6 +176,7 @@ HANDLER = Kind("HANDLER", read_handler, str)
 SHARE = Kind("SHARE", _read_share, _write_share)
 SIZE = Kind("SIZE", _read_size, format_size_bytes)
 COUNT = _count()
+BATCH = _count(BATCH_MAX)
 WORKERS = _count(WORKERS_MAX)
 SWITCH = _switch()
 FILE = Kind("FILE", str, str)

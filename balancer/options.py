@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from balancer.core.limits import Limits
 from balancer.kinds import (
     ADDRESS,
+    BATCH,
     COUNT,
     DURATION,
     DURATION_OR_ZERO,
@@ -49,7 +50,7 @@ class Option(NamedTuple):
 
 
 _LIMITS = Limits()
-CLUSTER, TIME, FAILOVER, BOUNDS = "cluster", "time", "failover", "limits"
+CLUSTER, TIME, FAILOVER, BATCHES, BOUNDS = "cluster", "time", "failover", "batches", "limits"
 
 
 def _limit(name: str, kind: Kind, group: str, field: str, help: str, shown: str = "") -> Option:
@@ -211,6 +212,27 @@ OPTIONS: tuple[Option, ...] = (
         FAILOVER,
         "on_empty_next_pool",
         "who is asked after an empty reply: any other worker, or only other pools",
+    ),
+    _limit(
+        "batch_max",
+        BATCH,
+        BATCHES,
+        "batch_max",
+        "requests that a free worker may be handed in one message; 1 is one at a time",
+    ),
+    _limit(
+        "batch_budget",
+        DURATION,
+        BATCHES,
+        "batch_budget_s",
+        "how long a batch may take, by what requests took lately; a handler's batch() has no limit",
+    ),
+    _limit(
+        "batch_wait",
+        DURATION_OR_ZERO,
+        BATCHES,
+        "batch_wait_s",
+        "how long a request waits for others to fill a batch for a handler with batch()",
     ),
     _limit("queue_limit", COUNT, BOUNDS, "queue_limit", "requests that may wait for a worker"),
     _limit(

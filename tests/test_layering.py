@@ -44,7 +44,8 @@ GROUPS = {
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
         balancer.core.suspects balancer.core.once balancer.core.policy
         balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
-        balancer.core.limits balancer.core.events balancer.core.records""",
+        balancer.core.limits balancer.core.events balancer.core.records balancer.core.placing
+        balancer.core.batches balancer.core.service_time""",
 }
 
 MAY_USE = {

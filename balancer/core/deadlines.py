@@ -15,6 +15,11 @@ class Alarm:
         self.order = order
         self.event: Timer | None = event
 
+    @property
+    def is_set(self) -> bool:
+        """Neither cancelled nor fired."""
+        return self.event is not None
+
     def __lt__(self, other: "Alarm") -> bool:
         return (self.when, self.order) < (other.when, other.order)
 

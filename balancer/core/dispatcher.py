@@ -1,7 +1,7 @@
 """The way in and out of the core: ``step(event, now)`` and ``expire(now)`` say what to do.
 
 The only way in is an event, the only way out a list of actions to perform in order. What an event
-means for requests is in ``requests``, what it means for workers in ``workers``.
+means for requests is in ``placing`` and ``requests``, what it means for workers in ``workers``.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ from balancer.core import events as ev
 from balancer.core.deadlines import Alarm, Deadlines
 from balancer.core.events import Action, Event, Reason
 from balancer.core.limits import Limits
+from balancer.core.placing import Placing
 from balancer.core.pool import Pools
 from balancer.core.queue import Queue
 from balancer.core.requests import Requests
@@ -27,8 +28,9 @@ class Dispatcher:
         self._drain_alarm: Alarm | None = None
         self._actions: list[Action] = []
         self._requests = Requests(limits, self.pools, self._deadlines, self._actions)
+        self._placing = Placing(limits, self.pools, self._requests, self._deadlines, self._actions)
         self._workers = workers = Workers(
-            limits, self.pools, self._requests, self._deadlines, self._actions
+            limits, self.pools, self._requests, self._placing, self._deadlines, self._actions
         )
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
             ev.RequestArrived: self._on_request_arrived,
@@ -43,6 +45,7 @@ class Dispatcher:
             ev.WorkerReady: workers.ready,
             ev.WorkerLost: workers.lost,
             ev.ReplyArrived: workers.replied,
+            ev.BatchReplied: workers.batch_replied,
             ev.DrainStarted: self._on_drain_started,
             ev.DeadlinePassed: self._on_deadline_passed,
             ev.QueueTimedOut: self._on_queue_timed_out,
@@ -51,6 +54,7 @@ class Dispatcher:
             ev.TryTimedOut: workers.try_timed_out,
             ev.HangConfirmed: workers.hang_confirmed,
             ev.EjectionEnded: workers.ejection_ended,
+            ev.FillEnded: self._on_fill_ended,
             ev.DrainTimedOut: self._on_drain_timed_out,
         }
 
@@ -92,7 +96,7 @@ class Dispatcher:
     # --- requests and their clients -----------------------------------------------------------
 
     def _on_request_arrived(self, event: ev.RequestArrived, now: float) -> None:
-        self._requests.accept(event, now, is_draining=self.is_draining)
+        self._placing.accept(event, now, is_draining=self.is_draining)
 
     def _on_request_unreadable(self, event: ev.RequestUnreadable, now: float) -> None:
         self._actions.append(ev.Refuse(event.request, Reason.MALFORMED, detail=event.error))
@@ -118,7 +122,10 @@ class Dispatcher:
     def _on_way_given(self, event: ev.WayGiven, now: float) -> None:
         request = self._requests.find(event.request)
         assert request is not None
-        self._requests.end_way(request, now)
+        self._placing.end_way(request, now)
+
+    def _on_fill_ended(self, event: ev.FillEnded, now: float) -> None:
+        self._placing.fill_ended(event.pool, now)
 
     def _refuse(self, id: ev.RequestId, reason: Reason, now: float) -> None:
         request = self._requests.find(id)
@@ -139,7 +146,7 @@ class Dispatcher:
     def _on_reconfigured(self, event: ev.Reconfigured, now: float) -> None:
         self._workers.limits = event.limits
         self.pools.arrange(event.pools)
-        self._requests.reconfigure(event.limits, now)
+        self._placing.reconfigure(event.limits, now)
 
     # --- drain --------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Request:
     """What a client asked for and what has become of it so far."""
 
     __slots__ = (
+        "arrived_at",
         "attempts",
         "client",
         "deadline",
@@ -58,8 +59,10 @@ class Request:
         "excluded_pools",
         "gives_way",
         "grace_alarm",
+        "has_hung",
         "hurry_ends_at",
         "id",
+        "is_accompanied",
         "is_final",
         "may_have_run",
         "name",
@@ -78,7 +81,9 @@ class Request:
         "worker",
     )
 
-    def __init__(self, arrived: RequestArrived, deadline: float, try_timeout_s: float) -> None:
+    def __init__(
+        self, arrived: RequestArrived, now: float, deadline: float, try_timeout_s: float
+    ) -> None:
         self.id: RequestId = arrived.request
         self.client: ClientId = arrived.client
         self.name = arrived.id
@@ -86,6 +91,7 @@ class Request:
         self.size_bytes = arrived.size_bytes
         self.once = arrived.once
         self.priority = arrived.priority
+        self.arrived_at = now
         self.deadline = deadline
         self.try_timeout_s = try_timeout_s
         self.phase = Phase.QUEUED
@@ -100,6 +106,10 @@ class Request:
         """Who holds it while it is being tried."""
         self.tried_at = 0.0
         """When its latest try began."""
+        self.is_accompanied = False
+        """In its latest try it was one of a batch: who is to blame for a failure is not known."""
+        self.has_hung = False
+        """A worker that had nothing else was waited for in vain."""
         self.is_final = False
         """It was marked ``once`` and may have been executed: nobody else may get it."""
         self.gives_way = False
@@ -118,7 +128,12 @@ class Request:
     def is_suspect(self) -> bool:
         """It may be the cause of what happens to its workers: more than one death says so, or one
         timeout."""
-        return self.strikes > 1 or any(attempt.why is Why.TIMEOUT for attempt in self.tried)
+        return self.strikes > 1 or self.has_hung
+
+    @property
+    def must_go_alone(self) -> bool:
+        """So that it runs only once, or that the next failure is certainly its own."""
+        return self.once or self.may_have_run
 
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
@@ -129,8 +144,9 @@ class Request:
         yield self.grace_alarm
         yield self.way_alarm
 
-    def forwarded_to(self, worker: WorkerId, now: float) -> None:
+    def forwarded_to(self, worker: WorkerId, now: float, *, is_accompanied: bool) -> None:
         self.move(Signal.FORWARDED)
+        self.is_accompanied = is_accompanied
         self.attempts += 1
         self.tried_at = now
         self.worker = worker
@@ -139,8 +155,11 @@ class Request:
         """Write down how a try ended. The phase is the caller's to move."""
         self.tried = (*self.tried, FailedTry(worker.slot, why, took_s))
         self.may_have_run = self.may_have_run or why in MAY_HAVE_RUN
-        self.strikes += why in STRIKES
+        is_alone = not self.is_accompanied
+        self.strikes += is_alone and why in STRIKES
+        self.has_hung = self.has_hung or (is_alone and why is Why.TIMEOUT)
         self.is_final = self.once and why not in SAFE_FOR_ONCE
-        if why in EXCLUDES_SLOT:
+        # In company it may be innocent: a new process in the place of the one that hangs may do.
+        if why in EXCLUDES_SLOT and (is_alone or why is not Why.TIMEOUT):
             self.excluded |= {worker.slot}
         self.worker = None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from balancer.core.deadlines import Alarm
-from balancer.core.events import RequestId, WorkerId
+from balancer.core.events import Batching, RequestId, WorkerId
+from balancer.core.service_time import ServiceTime
 
 
 class State(Enum):
@@ -83,6 +84,7 @@ class Member:
     __slots__ = (
         "alarm",
         "bad_tries",
+        "batching",
         "ejections",
         "held",
         "is_ours",
@@ -102,6 +104,7 @@ class Member:
     def fill(self, worker: WorkerId) -> None:
         """A new process has a clean record, whatever the one before it did."""
         self.worker = worker
+        self.batching = Batching.NONE
         self.held: Held | None = None
         self.alarm: Alarm | None = None
         """While it connects: when to stop waiting for it. While it is ejected: when that ends."""
@@ -111,7 +114,7 @@ class Member:
         """Since its last good reply."""
 
     def __repr__(self) -> str:
-        held = f" on {self.held.requests}" if self.held else ""
+        held = f" on {', '.join(map(str, self.held.requests))}" if self.held else ""
         return f"{self.slot}#{self.worker.incarnation} {self.state.value}{held}"
 
 
@@ -126,6 +129,9 @@ class Pool:
         self.serving = 0
         """How many are idle or busy: they are up and will be free."""
         self.ejected = 0
+        self.service = ServiceTime()
+        self.fill_alarm: Alarm | None = None
+        """When the first of those that wait for company has waited long enough."""
 
 
 _SERVING = {State.IDLE, State.BUSY}

@@ -58,6 +58,17 @@ class Queue:
                     return request
         return None
 
+    def line_of(self, member: Member) -> Iterator[Request]:
+        """All that this worker could take, in order."""
+        for part in self._lines.get(member.pool.name, ()):
+            for request in part.values():
+                if member.slot not in request.excluded:
+                    yield request
+
+    def waiting(self, pool: Pool) -> int:
+        """How many wait for the pool's next free worker."""
+        return sum(map(len, self._lines.get(pool.name, ())))
+
     def take_all(self) -> list[Request]:
         """Empty the queue; the requests come in order, to be placed anew in that order."""
         requests = sorted(self, key=_urgency)

@@ -74,7 +74,7 @@ class Suspects:
         self._open.pop(request.id, None)
         self._waiting.pop(request.id, None)
 
-    def must_give_way(self, request: Request, pool: Pool, usual_s: float, now: float) -> bool:
+    def must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
         """Whether it had better wait until the pool has got over what happened lately.
 
         As long as it is patient, workers that are away, or busy for unusually long, count like
@@ -87,10 +87,11 @@ class Suspects:
         if now < request.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
             return True
         is_patient = now < request.patience_ends_at
-        troubled = 0
+        troubled, usual_s = 0, pool.service.mean_s
         for member in pool.members.values():
             if member.held is not None and member.state is State.BUSY:
-                is_unusual = 0 < usual_s * UNUSUAL < now - member.held.started_at
+                is_usual_s = usual_s * UNUSUAL * len(member.held.requests)
+                is_unusual = 0 < is_usual_s < now - member.held.started_at
                 is_suspect = member.held.requests[0] in self._open
                 troubled += is_suspect or (is_patient and is_unusual)
             elif is_patient and member.state not in _IN_ROTATION:

@@ -7,6 +7,7 @@ begins with a clean one. What becomes of the requests is decided in ``requests``
 from balancer.core.deadlines import Deadlines
 from balancer.core.events import (
     Action,
+    BatchReplied,
     Ejected,
     EjectionEnded,
     HangConfirmed,
@@ -15,19 +16,24 @@ from balancer.core.events import (
     Released,
     ReplyArrived,
     ReplyDropped,
+    RequestId,
     TryTimedOut,
     Why,
     WorkerConnected,
+    WorkerId,
     WorkerLost,
     WorkerReady,
     WorkerReply,
 )
 from balancer.core.limits import Limits
+from balancer.core.placing import Placing
 from balancer.core.policy import may_eject
 from balancer.core.pool import Held, Member, Pools, Signal, State
 from balancer.core.requests import Requests
 
 _FAILURES = {Outcome.EMPTY: Why.EMPTY, Outcome.GARBLED: Why.GARBLED}
+_GOOD = {Outcome.ANSWER, Outcome.EMPTY}
+_GARBLED = WorkerReply(Outcome.GARBLED)
 _EJECTIONS_COUNTED_MAX = 16
 
 
@@ -39,12 +45,14 @@ class Workers:
         limits: Limits,
         pools: Pools,
         requests: Requests,
+        placing: Placing,
         deadlines: Deadlines,
         actions: list[Action],
     ) -> None:
         self.limits = limits
         self._pools = pools
         self._requests = requests
+        self._placing = placing
         self._deadlines = deadlines
         self._actions = actions
 
@@ -65,18 +73,19 @@ class Workers:
         if member.is_ours:
             patience_s = self.limits.try_timeout_s + self.limits.hang_kill_after_s
             member.alarm = self._deadlines.set(now + patience_s, HangConfirmed(event.worker))
-        self._requests.place_all(now)
+        self._placing.place_all(now)
 
     def ready(self, event: WorkerReady, now: float) -> None:
         member = self._pools.find(event.worker)
         if member is None or member.state is not State.CONNECTING:
             return
         self._deadlines.cancel(member.alarm)
+        member.batching = event.batching
         older = self._pools.succeed(member)
         if older is not None:
             self._retire(older)
         self._pools.move(member, Signal.READY)
-        self._requests.place_all(now)
+        self._placing.place_all(now)
 
     # --- they go ----------------------------------------------------------------------------------
 
@@ -85,17 +94,17 @@ class Workers:
         if member is not None:
             self._lose(member, Why.UNDELIVERED if event.undelivered else Why.DIED, now)
             self._promote(event.worker.slot)
-            self._requests.place_all(now)
+            self._placing.place_all(now)
 
     def slot_removed(self, slot: str, now: float) -> None:
         for member in self._pools.remove(slot):
             self._lose(member, Why.DIED, now)
-        self._requests.place_all(now)
+        self._placing.place_all(now)
 
     def slot_retired(self, slot: str, now: float) -> None:
         for member in self._pools.remove(slot):
             self._retire(member)
-        self._requests.place_all(now)
+        self._placing.place_all(now)
 
     def _lose(self, member: Member, why: Why, now: float) -> None:
         """Its process is gone, or as good as gone: see to the request that it held."""
@@ -105,7 +114,7 @@ class Workers:
         self._deadlines.cancel(member.alarm)
         held = self._release(member)
         for request in self._requests.tried_by(member.worker, held):
-            self._requests.fail_try(request, member, why, now)
+            self._placing.fail_try(request, member, why, now)
 
     def _retire(self, member: Member) -> None:
         """It gets nothing new; what it holds it may finish."""
@@ -135,28 +144,40 @@ class Workers:
     # --- they reply, or do not --------------------------------------------------------------------
 
     def replied(self, event: ReplyArrived, now: float) -> None:
-        member = self._pools.find(event.worker)
+        self._take_replies(event.worker, (event.reply,), now)
+
+    def batch_replied(self, event: BatchReplied, now: float) -> None:
+        self._take_replies(event.worker, event.replies, now)
+
+    def _take_replies(self, worker: WorkerId, replies: tuple[WorkerReply, ...], now: float) -> None:
+        member = self._pools.find(worker)
         held = self._release(member) if member is not None else None
         if member is None or held is None:
             return
+        if len(replies) != len(held.requests):
+            replies = (_GARBLED,) * len(held.requests)
         is_late = member.state is State.OVERDUE
         self._pools.move(member, Signal.REPLIED)
-        self._judge(member, event.reply.outcome, is_late, now)
-        self._requests.note_service(now - held.started_at)
-        self._settle_reply(member, held, event.reply, now)
+        self._judge(member, replies, is_late, now)
+        member.pool.service.note(now - held.started_at, len(replies))
+        for request, reply in zip(held.requests, replies, strict=True):
+            self._settle_reply(member, request, reply, now)
         if member.state is State.DOWN:
             self._actions.append(Released(member.worker))
         if member.state is State.IDLE and not is_late and not held.is_last_resort:
-            self._requests.serve(member, now)
+            self._placing.serve(member, now)
         else:
             # It was not in rotation, or is not any more: who waits may belong elsewhere now.
-            self._requests.place_all(now)
+            self._placing.place_all(now)
 
-    def _judge(self, member: Member, outcome: Outcome, is_late: bool, now: float) -> None:
+    def _judge(
+        self, member: Member, replies: tuple[WorkerReply, ...], is_late: bool, now: float
+    ) -> None:
         """Keep its record; eject it if that is too bad."""
-        if outcome is Outcome.GARBLED and not is_late:
+        outcomes = {reply.outcome for reply in replies}
+        if Outcome.GARBLED in outcomes and not is_late:
             member.bad_tries += 1
-        elif outcome in (Outcome.ANSWER, Outcome.EMPTY) and not is_late:
+        elif outcomes & _GOOD and not is_late:
             member.bad_tries = member.ejections = 0
         first_s = self.limits.ejection_s
         is_bad = member.bad_tries >= self.limits.ejection_tries
@@ -168,18 +189,19 @@ class Workers:
             self._pools.move(member, Signal.EJECTED)
             self._actions.append(Ejected(member.worker, duration_s))
 
-    def _settle_reply(self, member: Member, held: Held, reply: WorkerReply, now: float) -> None:
+    def _settle_reply(self, member: Member, id: RequestId, reply: WorkerReply, now: float) -> None:
         """Give the reply to its request, if that is still open: late or not, it is the answer."""
-        request = self._requests.find(held.requests[0])
+        request = self._requests.find(id)
         if request is not None and reply.outcome is Outcome.ANSWER:
             self._requests.answer(request, member.worker, reply)
-        elif request is not None and request.worker == member.worker:
-            if reply.outcome is Outcome.EXPIRED:
-                request.excluded |= {member.slot}
+            return
+        if request is not None:
+            request.excluded |= {member.slot}  # it would only say the same again
+        if request is not None and request.worker == member.worker:
             why = _FAILURES.get(reply.outcome, Why.UNDELIVERED)
-            self._requests.fail_try(request, member, why, now)
+            self._placing.fail_try(request, member, why, now)
         else:
-            self._actions.append(ReplyDropped(member.worker, held.requests[0]))
+            self._actions.append(ReplyDropped(member.worker, id))
 
     def try_timed_out(self, event: TryTimedOut, now: float) -> None:
         member = self._pools.find(event.worker)
@@ -194,8 +216,8 @@ class Workers:
             late_s = now - held.expires_at
             held.alarm = self._deadlines.set(held.give_up_at + late_s, HangConfirmed(event.worker))
         for request in self._requests.tried_by(event.worker, held):
-            self._requests.fail_try(request, member, Why.TIMEOUT, now)
-        self._requests.place_all(now)
+            self._placing.fail_try(request, member, Why.TIMEOUT, now)
+        self._placing.place_all(now)
 
     def hang_confirmed(self, event: HangConfirmed, now: float) -> None:
         member = self._pools.find(event.worker)
@@ -205,10 +227,10 @@ class Workers:
         self._actions.append(Kill(event.worker, requests))
         self._lose(member, Why.DIED, now)
         self._promote(event.worker.slot)
-        self._requests.place_all(now)
+        self._placing.place_all(now)
 
     def ejection_ended(self, event: EjectionEnded, now: float) -> None:
         member = self._pools.find(event.worker)
         assert member is not None
         self._pools.move(member, Signal.READMITTED)
-        self._requests.place_all(now)
+        self._placing.place_all(now)

@@ -8,6 +8,8 @@ from balancer.core.events import (
     STATUS,
     Action,
     Answer,
+    Batching,
+    BatchReplied,
     ClientGone,
     ClientId,
     Ejected,
@@ -45,7 +47,13 @@ class Story:
     ``Story(pools={"x": "a b", "y": "c"})`` has several. Further keywords are those of Limits.
     """
 
-    def __init__(self, *workers: str, pools: Mapping[str, str] | None = None, **limits: Any):
+    def __init__(
+        self,
+        *workers: str,
+        pools: Mapping[str, str] | None = None,
+        batching: Batching = Batching.NONE,
+        **limits: Any,
+    ) -> None:
         pools = pools or {POOL: " ".join(workers)}
         self.core = Dispatcher(Limits(**limits), pools)
         self.actions: list[Action] = []
@@ -55,7 +63,7 @@ class Story:
             for slot in slots.split():
                 self.at(START, SlotAdded(slot.lstrip("-"), pool))
                 if not slot.startswith("-"):
-                    self.at(START, *comes_up(slot))
+                    self.at(START, connects(slot), ready(slot, batching))
 
     def at(self, now: float, *events: Event) -> list[str]:
         """Let the time pass until ``now``, then let the events happen; what the core does."""
@@ -161,8 +169,12 @@ def connects(worker: str, *, beside_older: bool = False) -> WorkerConnected:
     return WorkerConnected(worker_id(worker), beside_older)
 
 
-def ready(worker: str) -> WorkerReady:
-    return WorkerReady(worker_id(worker))
+def ready(worker: str, batching: Batching = Batching.NONE) -> WorkerReady:
+    return WorkerReady(worker_id(worker), batching)
+
+
+def replies(worker: str, *outcomes: Outcome) -> BatchReplied:
+    return BatchReplied(worker_id(worker), tuple(WorkerReply(outcome) for outcome in outcomes))
 
 
 def comes_up(worker: str) -> tuple[WorkerConnected, WorkerReady]:

@@ -39,7 +39,7 @@ def test_nothing_leads_out_of_an_end() -> None:
 
 
 def new_request(*, once: bool = False) -> Request:
-    return Request(request(1, once=once), deadline=1030.0, try_timeout_s=10.0)
+    return Request(request(1, once=once), now=1000.0, deadline=1030.0, try_timeout_s=10.0)
 
 
 def test_an_illegal_move_crashes() -> None:
@@ -65,7 +65,7 @@ def test_what_a_failed_try_means_for_a_request_that_may_run_once(
     why: Why, strikes: int, may_have_run: bool, excluded: set[str], is_final: bool
 ) -> None:
     one = new_request(once=True)
-    one.forwarded_to(WorkerId("a", 1), 1.0)
+    one.forwarded_to(WorkerId("a", 1), 1.0, is_accompanied=False)
     one.note_failed_try(WorkerId("a", 1), why, 0.5)
     found = (one.strikes, one.may_have_run, set(one.excluded), one.is_final)
     assert found == (strikes, may_have_run, excluded, is_final)

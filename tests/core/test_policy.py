@@ -10,7 +10,7 @@ from tests.core.story import Story, answer, comes_up, connects, dies, empty, req
 
 
 def choice_in(story: Story, *excluded: str, is_final: bool = False) -> str:
-    one = Request(request(9), deadline=1030.0, try_timeout_s=10.0)
+    one = Request(request(9), now=1000.0, deadline=1030.0, try_timeout_s=10.0)
     one.excluded = frozenset(excluded)
     one.is_final = is_final
     match choose(one, story.core.pools):

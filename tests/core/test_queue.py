@@ -183,7 +183,7 @@ def test_a_change_of_the_pool_does_not_prolong_the_queue_timeout() -> None:
 
 
 def test_the_queue_knows_who_is_in_it() -> None:
-    queue, one = Queue(), Request(request(1, size_bytes=7), 1030.0, 10.0)
+    queue, one = Queue(), Request(request(1, size_bytes=7), 1000.0, 1030.0, 10.0)
     assert (len(queue), one.id in queue, queue.size_bytes) == (0, False, 0)
     queue.add(one, None)
     assert (len(queue), one.id in queue, queue.size_bytes, list(queue)) == (1, True, 7, [one])
@@ -193,7 +193,7 @@ def test_the_queue_knows_who_is_in_it() -> None:
 
 def test_taking_all_gives_them_in_order_and_leaves_nothing() -> None:
     queue = Queue()
-    waiting = [Request(request(n, priority=n % 3), 1030.0, 10.0) for n in range(6)]
+    waiting = [Request(request(n, priority=n % 3), 1000.0, 1030.0, 10.0) for n in range(6)]
     for one in waiting:
         queue.add(one, None)
     assert [one.id for one in queue.take_all()] == [0, 3, 1, 4, 2, 5]

@@ -279,7 +279,7 @@ def test_the_estimate_follows_the_workers_slowly() -> None:
     story.at(1003.0, answer("a"))
     story.at(1003.0, request(3), request(4))
     assert story.refusal().reason is Reason.CLIENT_LIMIT
-    assert story.refusal().retry_after_s == pytest.approx(0.9 * 1.0 + 0.1 * 2.0)
+    assert story.refusal().retry_after_s == pytest.approx(1.0 + (2.0 - 1.0) / 64)
 
 
 def test_before_the_first_reply_there_is_no_estimate() -> None:

@@ -121,6 +121,9 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "strikes": ("5", 5),
     "retry_budget": ("50%", 0.5),
     "on_empty": ("next_pool", True),
+    "batch_max": ("32", 32),
+    "batch_budget": ("2ms", 0.002),
+    "batch_wait": ("0s", 0.0),
     "queue_limit": ("10", 10),
     "queue_limit_bytes": ("1MiB", 1 << 20),
     "client_limit": ("7", 7),
@@ -277,6 +280,16 @@ def test_a_try_as_long_as_the_deadline_is_refused() -> None:
     assert "must be shorter" in refusal(try_timeout="5s", deadline="5s")
 
 
+def test_a_wait_for_batches_that_cannot_be_is_refused() -> None:
+    assert refusal(batch_wait="5ms") == (
+        "batch_wait is of no use while batch_max is 1: give --batch-max, too"
+    )
+    assert refusal(batch_wait="30s", batch_max="2") == (
+        "batch_wait (30s) must be shorter than deadline (30s): lower --batch-wait"
+    )
+    assert configure(JOB, batch_wait="29s", batch_max="2").limits.batch_wait_s == 29.0
+
+
 def test_a_deadline_above_its_maximum_is_refused() -> None:
     assert refusal(deadline="400s") == (
         "deadline (400s) must not be longer than deadline_max (300s): "
@@ -290,7 +303,7 @@ def test_a_deadline_above_its_maximum_is_refused() -> None:
     ids=lambda option: option.name,
 )
 def test_numbers_that_cannot_work_are_refused_by_their_name(option: Option) -> None:
-    may_be_zero = option.name in ("revive_grace", "drain_timeout")
+    may_be_zero = option.name in ("revive_grace", "drain_timeout", "batch_wait")
     for text in ("-1", "", "nan", "9" * 15, "x") + (() if may_be_zero else ("0",)):
         assert refusal(**{option.name: text}).startswith(f"{option.flag}: {text!r} is "), text
 

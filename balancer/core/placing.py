@@ -1,0 +1,251 @@
+"""Where a request goes: to a worker, into the line, to the next after a failed try, or nowhere.
+
+Failover is no special path: a failed try puts its request back into the queue, ahead of all that
+were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
+"""
+
+from balancer.core.batches import companions, waits_for_company
+from balancer.core.deadlines import Deadlines
+from balancer.core.events import (
+    Action,
+    Batching,
+    FillEnded,
+    Forward,
+    ForwardBatch,
+    GraceEnded,
+    QueueTimedOut,
+    Reason,
+    RequestArrived,
+    RequestId,
+    TryTimedOut,
+    Why,
+)
+from balancer.core.lifecycle import Request, Signal
+from balancer.core.limits import Limits
+from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
+from balancer.core.pool import Held, Member, Pool, Pools, State
+from balancer.core.pool import Signal as LinkSignal
+from balancer.core.requests import Requests
+
+
+class Placing:
+    """Writes what is to be done into ``actions``, in order."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        pools: Pools,
+        requests: Requests,
+        deadlines: Deadlines,
+        actions: list[Action],
+    ) -> None:
+        self.limits = limits
+        self._pools = pools
+        self._requests = requests
+        self._queue = requests.queue
+        self._suspects = requests.suspects
+        self._deadlines = deadlines
+        self._actions = actions
+        self._budget = RetryBudget(limits)
+
+    def reconfigure(self, limits: Limits, now: float) -> None:
+        """Decide by these limits from now on; open requests keep the dates that they have."""
+        self.limits = self._budget.limits = limits
+        self._requests.reconfigure(limits)
+        self.place_all(now)
+
+    def accept(self, event: RequestArrived, now: float, *, is_draining: bool) -> None:
+        """Take the request in and place it, or turn it away at the door."""
+        request = self._requests.take_in(event, now, is_draining=is_draining)
+        if request is not None:
+            self._place(request, now, is_joining=True)
+
+    def place_all(self, now: float) -> None:
+        """A worker's coming or going may change where each waiting request belongs."""
+        for request in self._queue.take_all():
+            self._place(request, now)
+
+    def serve(self, member: Member, now: float) -> None:
+        """Give the free worker what waits for it; a request that can't finish makes room."""
+        self._serve_line(member, now)
+        if self._suspects.are_waiting:
+            self.place_all(now)  # for whom they waited, and who is idle, need not be this one
+
+    def fill_ended(self, pool_name: str, now: float) -> None:
+        """Who waited for company in this pool waits no more."""
+        for pool in self._pools:
+            if pool.name == pool_name:
+                for member in list(pool.idle.values()):
+                    self._serve_line(member, now)
+
+    def _serve_line(self, member: Member, now: float) -> None:
+        while member.state is State.IDLE:
+            request = self._next_for(member, now)
+            if request is None:
+                break
+            others = companions(request, member, self._queue, self.limits, now)
+            self._queue.remove(request)
+            if others:
+                self._forward_batch([request, *others], member, now)
+            else:
+                self._forward(request, member, now)
+
+    def _next_for(self, member: Member, now: float) -> Request | None:
+        """The first of the worker's line that does not wait for others."""
+        request = self._queue.first_for(member)
+        if not self.limits.batch_wait_s or request is None:
+            return request if request is not None and not request.gives_way else None
+        for request in self._queue.line_of(member):
+            if request.gives_way:
+                break
+            if not waits_for_company(request, member, self._queue, self.limits, now):
+                return request
+            self._watch_filling(request, member.pool)
+        return None
+
+    def _watch_filling(self, request: Request, pool: Pool) -> None:
+        """Look into the line again when the request has waited for company long enough."""
+        ends_at = request.arrived_at + self.limits.batch_wait_s
+        if pool.fill_alarm is None or not pool.fill_alarm.is_set or ends_at < pool.fill_alarm.when:
+            self._deadlines.cancel(pool.fill_alarm)
+            pool.fill_alarm = self._deadlines.set(ends_at, FillEnded(pool.name))
+
+    def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
+        """Forward the request, or let it wait, or give it up. It is in no line yet."""
+        may_wait = not is_joining or self._has_room_for(request)
+        match choose(request, self._pools):
+            case Try(member) if may_wait and self._must_give_way(request, member.pool, now):
+                self._queue.add(request, member.pool)
+            case Try(member) if may_wait and self._may_fill(request, member):
+                self._queue.add(request, member.pool)
+                self._watch_wait(request, Wait(member.pool), now)
+                self._serve_line(member, now)
+            case Try(member):
+                self._forward(request, member, now)
+            case Wait() if not may_wait:
+                self._requests.refuse(request, Reason.QUEUE_FULL, now)
+            case Wait() as wait:
+                self._queue.add(request, wait.pool)
+                self._watch_wait(request, wait, now)
+            case GiveUp():
+                self._requests.give_up(request, now)
+
+    def _must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
+        return self._suspects.must_give_way(request, pool, now)
+
+    def _may_fill(self, request: Request, member: Member) -> bool:
+        """Whether it joins the line although there is an idle worker, to be served with others."""
+        is_worth_it = self.limits.batch_wait_s > 0 and self.limits.batch_max > 1
+        is_whole = member.batching is Batching.WHOLE and member.state is State.IDLE
+        return is_worth_it and is_whole and not request.must_go_alone
+
+    def end_way(self, request: Request, now: float) -> None:
+        """The suspect has waited long enough for workers, or for all: look again where it goes."""
+        self._suspects.look_again(request, now)
+        if request.id in self._queue:
+            self._queue.remove(request)
+            self._place(request, now)
+
+    def _has_room_for(self, request: Request) -> bool:
+        limits, queue = self.limits, self._queue
+        # A failed try finds a full queue with room for what the workers hold, so that a few deaths
+        # refuse nobody. Without a bound, a worker that declines all it gets would fill it forever.
+        extra = len(self._pools) * limits.batch_max if request.attempts else 0
+        return (
+            len(queue) < limits.queue_limit + extra
+            and queue.size_bytes + request.size_bytes
+            <= limits.queue_limit_bytes + extra * limits.max_body_bytes
+        )
+
+    def _watch_wait(self, request: Request, wait: Wait, now: float) -> None:
+        """Set the dates that end this wait, beside the deadline."""
+        if wait.pool is not None or wait.is_alive:
+            self._deadlines.cancel(request.grace_alarm)
+            request.grace_alarm = None
+        elif request.grace_alarm is None:
+            request.grace_alarm = self._deadlines.set(
+                now + self.limits.revive_grace_s, GraceEnded(request.id)
+            )
+        queue_timeout_s = self.limits.queue_timeout_s
+        if queue_timeout_s is not None and not request.attempts and request.queue_alarm is None:
+            request.queue_alarm = self._deadlines.set(
+                now + queue_timeout_s, QueueTimedOut(request.id)
+            )
+
+    def _forward(self, request: Request, member: Member, now: float) -> None:
+        if request.deadline - now < self.limits.try_start_min_s:
+            self._requests.refuse(request, Reason.DEADLINE, now)
+            return
+        forward = self._begin_try(request, member, now, is_accompanied=False)
+        self._hand_over((request.id,), member, now, forward.expires_at)
+        self._actions.append(forward)
+
+    def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
+        for request in requests[1:]:
+            self._queue.remove(request)
+        tries = tuple(self._begin_try(one, member, now, is_accompanied=True) for one in requests)
+        # Who has less time than the others gets its answer from its own deadline.
+        expires_at = max(one.expires_at for one in tries)
+        self._hand_over(tuple(one.request for one in tries), member, now, expires_at)
+        self._actions.append(ForwardBatch(member.worker, tries))
+
+    def _begin_try(
+        self, request: Request, member: Member, now: float, *, is_accompanied: bool
+    ) -> Forward:
+        self._deadlines.cancel(request.queue_alarm)
+        self._deadlines.cancel(request.grace_alarm)
+        request.queue_alarm = request.grace_alarm = None
+        self._suspects.let_go(request)
+        request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
+        if request.attempts == 1:
+            self._budget.note_first_try(now)
+        expires_at = min(request.deadline, now + request.try_timeout_s)
+        remaining_s = request.deadline - now
+        return Forward(member.worker, request.id, request.attempts, remaining_s, expires_at)
+
+    def _hand_over(
+        self, requests: tuple[RequestId, ...], member: Member, now: float, expires_at: float
+    ) -> None:
+        """The worker holds the requests from now on, for as long as our patience lasts."""
+        # A client's impatience is no reason to blame a worker: it has at least our own patience.
+        patience_ends_at = now + self.limits.try_timeout_s
+        give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
+        self._deadlines.cancel(member.alarm)
+        alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, requests[0]))
+        member.held = Held(
+            requests,
+            now,
+            expires_at,
+            give_up_at,
+            is_full=expires_at >= patience_ends_at,
+            is_last_resort=member.state is State.EJECTED,
+            alarm=alarm,
+        )
+        self._pools.move(member, LinkSignal.FORWARDED)
+
+    def fail_try(self, request: Request, member: Member, why: Why, now: float) -> None:
+        """End the request's current try; go on with the next worker, or stop here."""
+        request.move(Signal.TRY_FAILED)
+        self._requests.note_failed_try(request, member.worker, why, now)
+        if request.is_suspect:
+            self._suspects.note_failure(now)
+        if why is Why.EMPTY and self.limits.on_empty_next_pool:
+            request.excluded_pools |= {member.pool.name}
+        if isinstance(choose(request, self._pools), GiveUp):
+            self._requests.give_up(request, now)
+        elif request.strikes >= self.limits.strikes:
+            self._requests.refuse(request, Reason.POISONED, now)
+        elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):
+            self._requests.refuse(request, Reason.RETRY_BUDGET, now)
+        else:
+            if request.is_suspect:
+                self._suspects.add(request, now)
+            self._place(request, now, is_joining=True)
+
+
+def _costs_budget(request: Request, why: Why) -> bool:
+    """Timeouts do, and deaths but a request's first: one worker's death must never cost an answer,
+    however many other requests killed theirs lately. Who was in company goes on alone for free."""
+    if request.is_accompanied:
+        return False
+    return why is Why.TIMEOUT or (why is Why.DIED and request.strikes > 1)

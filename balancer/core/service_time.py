@@ -1,0 +1,33 @@
+"""How long the requests of a pool take, so that a batch is no longer than its budget."""
+
+_GAIN = 1 / 64
+"""Of the latest request; of a batch as many times as much, at most a half."""
+_DEVIATIONS = 4
+"""What is allowed for, as a TCP timer does (RFC 6298): of mixed work the long ones count."""
+
+
+class ServiceTime:
+    """A moving mean of the time for one request, from its hand-over to its reply."""
+
+    __slots__ = ("_deviation_s", "mean_s")
+
+    def __init__(self) -> None:
+        self.mean_s = 0.0
+        """0 until the first reply."""
+        self._deviation_s = 0.0
+
+    def note(self, took_s: float, requests: int) -> None:
+        """A worker has replied after so long to so many requests."""
+        each_s = took_s / requests
+        if not self.mean_s:
+            self.mean_s, self._deviation_s = each_s, each_s / 2
+            return
+        gain = min(0.5, _GAIN * requests)
+        error_s = each_s - self.mean_s
+        self.mean_s += gain * error_s
+        self._deviation_s += gain * (abs(error_s) - self._deviation_s)
+
+    def fit(self, budget_s: float) -> int:
+        """How many requests are done within so long, as far as can be told; at least one."""
+        expected_s = self.mean_s + _DEVIATIONS * self._deviation_s
+        return max(1, int(budget_s / expected_s)) if expected_s else 1

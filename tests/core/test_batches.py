@@ -1,0 +1,264 @@
+"""Who travels together, and that nobody pays for the company he was in."""
+
+from typing import Any
+
+import pytest
+
+from balancer.core.events import Batching, Event, ForwardBatch, Outcome, Reason
+from tests.core.story import (
+    START,
+    Story,
+    answer,
+    connects,
+    dies,
+    garbled,
+    ready,
+    replies,
+    request,
+    undelivered,
+)
+
+FAST_S = 0.0001
+BOTH = (Batching.EACH, Batching.WHOLE)
+A, E, G, X = Outcome.ANSWER, Outcome.EMPTY, Outcome.GARBLED, Outcome.EXPIRED
+
+
+def busy(*workers: str, batching: Batching = Batching.EACH, **limits: Any) -> Story:
+    """Workers known to be fast, each with one of the requests 101, 102 … in hand."""
+    story = Story(*workers, batching=batching, **{"batch_max": 8, **limits})
+    in_hand = [request(101 + number) for number in range(len(workers))]
+    for _ in range(200):
+        story.at(story.now, *in_hand)
+        story.at(story.now + FAST_S, *map(answer, workers))
+    story.at(story.now, *in_hand)
+    return story
+
+
+def follows(story: Story, *events: Event) -> list[str]:
+    """What the events bring within a moment."""
+    return story.at(story.now + FAST_S, *events)
+
+
+@pytest.mark.parametrize("batching", BOTH)
+def test_a_worker_that_becomes_free_gets_those_that_wait_in_one_message(batching: Batching) -> None:
+    story = busy("a", batching=batching)
+    follows(story, request(1), request(2), request(3))
+    assert follows(story, answer("a")) == ["101 <- 200 from a", "1, 2, 3 -> a together"]
+    (batch,) = (action for action in story.actions if isinstance(action, ForwardBatch))
+    assert [one.attempt for one in batch.tries] == [1, 1, 1]
+    assert follows(story, replies("a", A, A, A)) == [
+        "1 <- 200 from a",
+        "2 <- 200 from a",
+        "3 <- 200 from a",
+    ]
+    assert story.core.open_requests == 0
+
+
+def test_one_at_a_time_is_the_default() -> None:
+    story = busy("a", batch_max=1)
+    follows(story, request(1), request(2))
+    assert follows(story, answer("a")) == ["101 <- 200 from a", "1 -> a (attempt 1)"]
+
+
+def test_a_worker_that_knows_no_batches_gets_none() -> None:
+    story = busy("a", batching=Batching.NONE)
+    follows(story, request(1), request(2))
+    assert follows(story, answer("a")) == ["101 <- 200 from a", "1 -> a (attempt 1)"]
+
+
+def test_a_batch_is_no_longer_than_its_limit() -> None:
+    story = busy("a", batch_max=2)
+    follows(story, *(request(number) for number in (1, 2, 3)))
+    assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
+
+
+def test_a_batch_is_no_longer_than_its_budget_says() -> None:
+    story = busy("a", batch_budget_s=3.5 * FAST_S)
+    follows(story, *(request(number) for number in range(1, 9)))
+    assert follows(story, answer("a"))[1:] == ["1, 2, 3 -> a together"]
+
+
+def test_who_takes_a_batch_whole_has_no_budget() -> None:
+    story = busy("a", batching=Batching.WHOLE, batch_budget_s=FAST_S)
+    follows(story, *(request(number) for number in range(1, 9)))
+    assert follows(story, answer("a"))[1:] == ["1, 2, 3, 4, 5, 6, 7, 8 -> a together"]
+
+
+def test_other_workers_get_their_share() -> None:
+    story = busy("a", "b")
+    follows(story, *(request(number) for number in (1, 2, 3, 4, 5)))
+    assert follows(story, answer("a"))[1:] == ["1, 2, 3 -> a together"]
+    assert follows(story, answer("b"))[1:] == ["4 -> b (attempt 1)"]
+
+
+def test_a_batch_weighs_no_more_than_one_request_may() -> None:
+    story = busy("a", max_body_bytes=100)
+    follows(story, *(request(number, size_bytes=40) for number in (1, 2, 3)))
+    assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
+
+
+def test_once_goes_alone() -> None:
+    story = busy("a")
+    follows(story, request(1), request(2, once=True), request(3), request(4))
+    assert follows(story, answer("a"))[1:] == ["1 -> a (attempt 1)"]
+    assert follows(story, answer("a"))[1:] == ["2 -> a (attempt 1)"]
+    assert follows(story, answer("a"))[1:] == ["3, 4 -> a together"]
+
+
+def test_only_those_of_the_same_patience_go_together() -> None:
+    story = busy("a")
+    follows(story, request(1), request(2), request(3, try_timeout_s=1.0))
+    assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
+
+
+# --- a batch that fails ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "why", "next_at_a"),
+    [
+        (dies("a"), "died", []),
+        (garbled("a"), "garbled", ["3, 4 -> a together"]),
+        (replies("a", A), "garbled", ["3, 4 -> a together"]),
+    ],
+)
+def test_after_a_batch_that_failed_each_goes_alone_and_is_to_blame_for_nothing(
+    end: Event, why: str, next_at_a: list[str]
+) -> None:
+    story = busy("a", "b", strikes=1, retry_budget=0.0, retry_budget_per_worker=0)
+    follows(story, *(request(number) for number in (1, 2, 3, 4)))
+    follows(story, answer("a"))
+    assert follows(story, end) == next_at_a
+    assert [(tried.request, tried.why) for tried in story.failed_tries()] == [(1, why), (2, why)]
+    # The tried come before the untried, and the next failure is certainly theirs.
+    assert follows(story, answer("b"))[1:] == ["1 -> b (attempt 2)"]
+    assert follows(story, answer("b")) == [
+        f"1 <- 200 from b after 2 attempts; a {why}",
+        "2 -> b (attempt 2)",
+    ]
+    assert follows(story, dies("b")) == [
+        "2 <- 500 poisoned after 2 attempts; " + f"a {why}, b died; may have run"
+    ]
+
+
+def test_undelivered_is_nobody_s_fault_and_they_may_go_together_again() -> None:
+    story = busy("a", "b")
+    follows(story, *(request(number) for number in (1, 2, 3, 4)))
+    follows(story, answer("a"))
+    follows(story, undelivered("a"))
+    assert follows(story, answer("b"))[1:] == ["1, 2, 3, 4 -> b together"]
+
+
+def test_each_reply_of_a_batch_is_for_its_own_request() -> None:
+    story = busy("a", "b")
+    follows(story, *(request(number) for number in range(1, 9)))
+    assert follows(story, answer("a"))[1:] == ["1, 2, 3, 4 -> a together"]
+    assert follows(story, replies("a", A, E, X, A)) == [
+        "1 <- 200 from a",
+        "4 <- 200 from a",
+        "5, 6, 7 -> a together",
+    ]
+    found = [(tried.request, tried.why) for tried in story.failed_tries()]
+    assert found == [(2, "empty"), (3, "undelivered")]
+
+
+def test_a_batch_that_hangs_is_left_and_its_worker_killed() -> None:
+    story = busy("a", try_timeout_s=1.0, hang_kill_after_s=0.5)
+    follows(story, request(1), request(2))
+    follows(story, answer("a"))
+    begun_at = story.now
+    assert story.at(begun_at + 1.0) == []
+    assert [tried.why for tried in story.failed_tries()] == ["timeout", "timeout"]
+    assert story.at(begun_at + 1.5) == ["kill a for 1, 2"]
+    # In its new process even the only worker may have them again: one of them may be innocent.
+    found = story.at(story.now, connects("a#2"), ready("a#2", Batching.EACH))
+    assert found == ["1 -> a#2 (attempt 2)"]
+
+
+def test_the_late_replies_of_a_batch_are_answers_and_its_worker_is_not_asked_again() -> None:
+    story = busy("a", try_timeout_s=1.0)
+    follows(story, request(1), request(2))
+    follows(story, answer("a"))
+    story.at(story.now + 1.0)
+    assert follows(story, replies("a", A, E)) == [
+        "1 <- 200 from a after 1 attempt; a timeout",
+        "reply of a to 2 dropped",
+        "2 <- 503 exhausted after 1 attempt; a timeout; may have run",
+    ]
+
+
+def test_who_has_less_time_gets_its_own_answer_while_the_batch_goes_on() -> None:
+    story = busy("a", try_timeout_s=10.0)
+    follows(story, request(1, timeout_s=1.0), request(2))
+    follows(story, answer("a"))
+    assert story.at(story.now + 1.0) == [
+        "1 <- 504 deadline after 1 attempt; a timeout; may have run"
+    ]
+    assert follows(story, replies("a", A, A)) == ["reply of a to 1 dropped", "2 <- 200 from a"]
+
+
+def test_one_that_kills_every_worker_does_so_once_in_company_and_three_times_alone() -> None:
+    story = busy("a", strikes=3, retry_budget=1.0)
+    follows(story, request(1), request(2))
+    follows(story, answer("a"))
+    follows(story, dies("a"))
+    kills = 1
+    while story.core.open_requests and kills < 9:
+        name = f"a#{kills + 1}"
+        sent = story.at(story.now, connects(name), ready(name))
+        if sent[0].startswith("2 "):
+            sent = story.at(story.now, answer(name))[1:]
+        assert sent[0].startswith("1 ")
+        kills += 1
+        story.at(story.now, dies(name))
+    assert kills == 4
+    assert story.refusal().reason is Reason.POISONED
+
+
+def test_a_failed_batch_finds_room_in_a_full_queue() -> None:
+    story = busy("a", queue_limit=4)
+    follows(story, *(request(number) for number in (1, 2, 3, 4)))
+    follows(story, answer("a"))
+    follows(story, *(request(number) for number in (5, 6, 7, 8)))
+    assert follows(story, dies("a")) == []
+    assert len(story.core.queue) == 8
+
+
+# --- filling -----------------------------------------------------------------------------------
+
+
+def test_a_request_waits_for_company_but_not_for_long() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=0.5)
+    assert story.at(START, request(1)) == []
+    assert story.at(START + 0.25, request(2)) == []
+    assert story.at(START + 0.5) == ["1, 2 -> a together"]
+    assert story.core.next_deadline() != START + 0.75  # its wait is over, too
+
+
+def test_a_full_batch_waits_no_more_and_goes_to_one_worker() -> None:
+    story = Story("a", "b", batching=Batching.WHOLE, batch_max=2, batch_wait_s=0.5)
+    assert story.at(START, request(1)) == []
+    assert story.at(START, request(2), request(3)) == ["1, 2 -> a together"]
+    assert story.at(START + 0.5) == ["3 -> b (attempt 1)"]
+
+
+def test_who_must_go_alone_does_not_wait_for_those_who_wait_for_company() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=0.5)
+    story.at(START, request(1))
+    assert story.at(START, request(2, once=True)) == ["2 -> a (attempt 1)"]
+    story.at(START, request(3, once=True))
+    assert story.at(START, answer("a")) == ["2 <- 200 from a", "3 -> a (attempt 1)"]
+
+
+@pytest.mark.parametrize("batching", [Batching.NONE, Batching.EACH])
+def test_only_for_a_batch_that_is_taken_whole_anybody_waits(batching: Batching) -> None:
+    story = Story("a", batching=batching, batch_max=3, batch_wait_s=0.5)
+    assert story.at(START, request(1)) == ["1 -> a (attempt 1)"]
+
+
+def test_who_waits_for_company_goes_elsewhere_if_its_worker_dies() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=0.5)
+    story.at(START, request(1))
+    assert story.at(START + 0.1, dies("a"), connects("a#2"), ready("a#2")) == [
+        "1 -> a#2 (attempt 1)"
+    ]
