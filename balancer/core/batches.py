@@ -65,7 +65,15 @@ def waits_for_company(
     """Whether the request, which is in the worker's line, had better wait for others to join."""
     return (
         member.batching is Batching.WHOLE
-        and now < request.arrived_at + limits.batch_wait_s
+        and now < company_until(request, limits)
         and not request.must_go_alone
         and queue.waiting(member.pool) < limits.batch_max
     )
+
+
+def company_until(request: Request, limits: Limits) -> float:
+    """When its wait for others is over: they are not worth more than half of its patience."""
+    patience_s = request.deadline - request.arrived_at
+    if limits.queue_timeout_s is not None:
+        patience_s = min(patience_s, limits.queue_timeout_s)
+    return request.arrived_at + min(limits.batch_wait_s, patience_s / 2)

@@ -262,3 +262,15 @@ def test_who_waits_for_company_goes_elsewhere_if_its_worker_dies() -> None:
     assert story.at(START + 0.1, dies("a"), connects("a#2"), ready("a#2")) == [
         "1 -> a#2 (attempt 1)"
     ]
+
+
+def test_nobody_waits_for_company_until_no_time_is_left() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=4.0)
+    story.at(START, request(1, timeout_s=1.0))
+    assert story.at(START + 0.5) == ["1 -> a (attempt 1)"]
+
+
+def test_nobody_who_waits_for_company_is_refused_for_want_of_a_worker() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=4.0, queue_timeout_s=1.0)
+    story.at(START, request(1))
+    assert story.at(START + 0.5) == ["1 -> a (attempt 1)"]
