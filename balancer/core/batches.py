@@ -20,6 +20,8 @@ def companions(
     """
     if limits.batch_max == 1 or member.batching is Batching.NONE or first.must_go_alone:
         return []
+    if not _is_in_time(first, limits, now):
+        return []
     most = _requests_max(member, queue.waiting(member.pool), limits)
     found: list[Request] = []
     size_bytes = first.size_bytes
@@ -35,11 +37,15 @@ def companions(
             or other.must_go_alone
             or other.gives_way
             or other.try_timeout_s != first.try_timeout_s
-            or other.deadline - now < limits.try_start_min_s
+            or not _is_in_time(other, limits, now)
         ):
             break
         found.append(other)
     return found
+
+
+def _is_in_time(request: Request, limits: Limits, now: float) -> bool:
+    return request.deadline - now >= limits.try_start_min_s
 
 
 def _requests_max(member: Member, waiting: int, limits: Limits) -> int:

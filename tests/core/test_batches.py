@@ -274,3 +274,12 @@ def test_nobody_who_waits_for_company_is_refused_for_want_of_a_worker() -> None:
     story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=4.0, queue_timeout_s=1.0)
     story.at(START, request(1))
     assert story.at(START + 0.5) == ["1 -> a (attempt 1)"]
+
+
+def test_who_cannot_finish_makes_room_for_those_behind() -> None:
+    story = busy("a", try_start_min_s=0.5, batch_budget_s=9.0)
+    story.at(story.now, request(1, timeout_s=0.6), request(2), request(3))
+    assert story.at(story.now + 0.2, answer("a"))[1:] == [
+        "1 <- 504 deadline",
+        "2, 3 -> a together",
+    ]

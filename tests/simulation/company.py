@@ -10,10 +10,12 @@ from tests.simulation.ledger import Ledger
 
 
 def fill_until(limits: Limits, case: Case) -> float:
-    """Until when the request may be made to wait for company, if it is at all."""
+    """Until when the request may be made to wait for company, if it is at all: never for more than
+    half of the time for which it may wait for a worker."""
     if limits.batch_max < 2 or limits.batch_wait_s <= 0 or case.must_go_alone:
         return -NEVER
-    return case.arrived_at + limits.batch_wait_s
+    patience_s = min(case.deadline - case.arrived_at, limits.queue_timeout_s or NEVER)
+    return case.arrived_at + min(limits.batch_wait_s, patience_s / 2)
 
 
 def idle_for(ledger: Ledger, case: Case) -> tuple[str, list[Worker]]:
