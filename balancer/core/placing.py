@@ -91,13 +91,13 @@ class Placing:
                 self._forward(request, member, now)
 
     def _next_for(self, member: Member, now: float) -> Request | None:
-        """The first of the worker's line that does not wait for others."""
+        """The first of the worker's line that neither gives way to others nor waits for them."""
         request = self._queue.first_for(member)
         if not self.limits.batch_wait_s or request is None:
             return request if request is not None and not request.gives_way else None
         for request in self._queue.line_of(member):
             if request.gives_way:
-                break
+                continue
             if not waits_for_company(request, member, self._queue, self.limits, now):
                 return request
             self._watch_filling(request, member.pool)

@@ -283,3 +283,15 @@ def test_who_cannot_finish_makes_room_for_those_behind() -> None:
         "1 <- 504 deadline",
         "2, 3 -> a together",
     ]
+
+
+def test_a_suspect_that_gives_way_does_not_hold_up_those_who_wait_for_company() -> None:
+    story = Story(
+        *"abcde", batching=Batching.WHOLE, batch_max=3, batch_wait_s=0.5, try_timeout_s=2.0
+    )
+    story.at(START, request(1), request(2))
+    assert story.at(START + 0.5) == ["1, 2 -> a together"]
+    assert story.at(START + 2.5) == ["1 -> b (attempt 2)", "2 -> c (attempt 2)"]
+    assert story.at(START + 7.5)[-1] == "1 -> d (attempt 3)"  # 2 waits for how that ends
+    story.at(START + 8.0, request(3))
+    assert story.at(START + 8.5) == ["3 -> e (attempt 1)"]
