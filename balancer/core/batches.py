@@ -79,7 +79,7 @@ def waits_for_company(
 
 def company_until(request: Request, limits: Limits) -> float:
     """When its wait for others is over: they are not worth more than half of its patience."""
-    patience_s = request.deadline - request.arrived_at
-    if limits.queue_timeout_s is not None:
-        patience_s = min(patience_s, limits.queue_timeout_s)
-    return request.arrived_at + min(limits.batch_wait_s, patience_s / 2)
+    ends_at = request.deadline
+    if request.queue_alarm is not None:
+        ends_at = min(ends_at, request.queue_alarm.when)
+    return request.arrived_at + min(limits.batch_wait_s, (ends_at - request.arrived_at) / 2)

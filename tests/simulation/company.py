@@ -14,19 +14,19 @@ def fill_until(limits: Limits, case: Case) -> float:
     half of the time for which it may wait for a worker."""
     if limits.batch_max < 2 or limits.batch_wait_s <= 0 or case.must_go_alone:
         return -NEVER
-    patience_s = min(case.deadline - case.arrived_at, limits.queue_timeout_s or NEVER)
-    return case.arrived_at + min(limits.batch_wait_s, patience_s / 2)
+    ends_at = min(case.deadline, case.patience_ends_at or NEVER)
+    return case.arrived_at + min(limits.batch_wait_s, (ends_at - case.arrived_at) / 2)
 
 
-def idle_for(ledger: Ledger, case: Case) -> tuple[str, list[Worker]]:
-    """The first pool in which somebody untried is free or busy, and who of them is idle."""
+def up_for(ledger: Ledger, case: Case) -> tuple[str, list[Worker]]:
+    """The first pool in which somebody untried is free or busy, and all who are."""
     for pool, slots in ledger.roster.slots.items():
         if pool in case.excluded_pools:
             continue
         workers = (ledger.roster.workers.get(s) for s in slots if s not in case.excluded_slots)
         up = [w for w in workers if w is not None and w.state in (State.IDLE, State.BUSY)]
         if up:
-            return pool, [worker for worker in up if worker.state is State.IDLE]
+            return pool, up
     return "", []
 
 
@@ -36,10 +36,21 @@ def waits_in(ledger: Ledger, now: float, case: Case) -> str | None:
     Until the balancer has looked at the clock it does not know that such a wait is over.
     """
     until = fill_until(ledger.limits, case)
-    if until == -NEVER or (ledger.event is None and now >= until - TINY_S):
+    if until == -NEVER or (ledger.event is None and now >= until + TINY_S):
         return None
-    pool, idle = idle_for(ledger, case)
-    return pool if any(worker.batching is Batching.WHOLE for worker in idle) else None
+    pool, workers = up_for(ledger, case)
+    is_idle = any(worker.state is State.IDLE for worker in workers)
+    is_whole = any(worker.batching is Batching.WHOLE for worker in workers)
+    return pool if is_idle and is_whole else None
+
+
+def is_due(ledger: Ledger, cases: list[Case]) -> bool:
+    """Whether those who wait for company are enough, and somebody could take them."""
+    return len(cases) >= ledger.limits.batch_max and any(
+        worker.state is State.IDLE and worker.batching is Batching.WHOLE
+        for case in cases
+        for worker in up_for(ledger, case)[1]
+    )
 
 
 def room_for(ledger: Ledger, now: float, worker: Worker) -> int:

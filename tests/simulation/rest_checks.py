@@ -1,11 +1,11 @@
 """Checks of what nobody did: requests forgotten, dates missed, bounds exceeded."""
 
-from collections import Counter
+from collections import defaultdict
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome
 from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, State, Violation, Worker
-from tests.simulation.company import fill_until, waits_in
+from tests.simulation.company import fill_until, is_due, waits_in
 from tests.simulation.ledger import Ledger
 from tests.simulation.try_checks import kill_at
 
@@ -64,23 +64,23 @@ def check_settled(ledger: Ledger, now: float) -> None:
 
 def check_waiting(ledger: Ledger, now: float) -> None:
     """Nobody waits for nothing, nor while somebody untried stands by, but for company."""
-    company: Counter[str] = Counter()
+    company: defaultdict[str, list[Case]] = defaultdict(list)
     for case in ledger.queued.values():
         prospect = ledger.prospect(case)
         if prospect in AT_ONCE and case.gives_way_until is None:
             pool = waits_in(ledger, now, case)
             if pool is None:
                 raise Violation("P4 failover", f"{case} waits though {prospect.value}")
-            company[pool] += 1
+            company[pool].append(case)
         elif prospect in AT_ONCE and _is_at_ease(ledger, case):
             raise Violation("suspects", f"{case} waits and nothing is wrong")
         if prospect is Prospect.NOBODY:
             raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
         if ledger.event is None:
             _check_patience(ledger, now, case)
-    for pool, waiting in company.items():
-        if waiting >= ledger.limits.batch_max:
-            raise Violation("batch", f"{waiting} wait for more in {pool}, and somebody is idle")
+    for pool, cases in company.items():
+        if is_due(ledger, cases):
+            raise Violation("batch", f"{cases} wait for more in {pool}, and somebody is idle")
 
 
 def _is_at_ease(ledger: Ledger, case: Case) -> bool:

@@ -62,8 +62,11 @@ def _check_times(ledger: Ledger, now: float, case: Case, action: ev.Forward) -> 
 def _check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
     """Pools in their order, a busy one is waited for; within a pool the longest idle first."""
     workers = ledger.roster.workers
-    # Who was made to wait for company goes to whoever is idle.
-    is_filled = chosen.batching is Batching.WHOLE and fill_until(ledger.limits, case) > 0
+    # Who was made to wait for company goes to whoever takes it first.
+    has_waited = fill_until(ledger.limits, case) > 0 and any(
+        worker.pool == chosen.pool and worker.batching is Batching.WHOLE
+        for worker in workers.values()
+    )
     for pool, slots in ledger.roster.slots.items():
         if pool in case.excluded_pools:
             continue
@@ -73,9 +76,8 @@ def _check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None
             if slot not in case.excluded_slots and (worker := workers.get(slot)) is not None
         ]
         for other in untried:
-            if other.state is State.IDLE and (
-                pool != chosen.pool or (not is_filled and other.idle_order < chosen.idle_order)
-            ):
+            is_before = other.idle_order < chosen.idle_order and not has_waited
+            if other.state is State.IDLE and (pool != chosen.pool or is_before):
                 raise Violation("sweep order", f"{other.id} comes before {chosen.id}")
             if pool != chosen.pool and _is_worth_a_wait(other, now):
                 raise Violation("sweep order", f"{chosen.id} is asked, {other.id} is worth a wait")
