@@ -2,9 +2,21 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
+
+class Large(Protocol):
+    """A frame that stays where it was received, for a copy of so many bytes would cost more."""
+
+    @property
+    def buffer(self) -> memoryview: ...
+
+    def __len__(self) -> int: ...
+
+
+Blob = bytes | Large
+"""A frame's content, unread."""
 
 HEADER_BYTES_MAX = 4096
 FRAME_BYTES_MAX_LEAST = 2 * HEADER_BYTES_MAX
@@ -29,7 +41,7 @@ def decode_payload(payload: bytes) -> Any:
         raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error
 
 
-def decode_map(frame: bytes) -> dict[str, Any]:
+def decode_map(frame: Blob) -> dict[str, Any]:
     """The map in a header frame, or WireError."""
     if len(frame) > HEADER_BYTES_MAX:
         raise WireError(f"{len(frame)} bytes, the limit is {HEADER_BYTES_MAX}")
