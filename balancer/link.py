@@ -98,7 +98,7 @@ class Link:
         request.handshake_ivl = HANDSHAKE_IVL_MS
         request.heartbeat_ivl = HEARTBEAT_IVL_MS
         request.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
-        request.maxmsgsize = values.frame_bytes_max(self._max_body_bytes)
+        request.maxmsgsize = values.worker_frame_bytes_max(self._max_body_bytes)
 
     def filenos(self) -> tuple[int, int]:
         return int(self._socket.fileno()), self._monitor.fileno()
