@@ -4,7 +4,7 @@ Failover is no special path: a failed try puts its request back into the queue, 
 were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
-from balancer.core.batches import companions, waits_for_company
+from balancer.core.batches import companions, company_until, waits_for_company
 from balancer.core.deadlines import Deadlines
 from balancer.core.events import (
     Action,
@@ -91,13 +91,13 @@ class Placing:
                 self._forward(request, member, now)
 
     def _next_for(self, member: Member, now: float) -> Request | None:
-        """The first of the worker's line that does not wait for others."""
+        """The first of the worker's line that neither gives way to others nor waits for them."""
         request = self._queue.first_for(member)
         if not self.limits.batch_wait_s or request is None:
             return request if request is not None and not request.gives_way else None
         for request in self._queue.line_of(member):
             if request.gives_way:
-                break
+                continue
             if not waits_for_company(request, member, self._queue, self.limits, now):
                 return request
             self._watch_filling(request, member.pool)
@@ -105,7 +105,7 @@ class Placing:
 
     def _watch_filling(self, request: Request, pool: Pool) -> None:
         """Look into the line again when the request has waited for company long enough."""
-        ends_at = request.arrived_at + self.limits.batch_wait_s
+        ends_at = company_until(request, self.limits)
         if pool.fill_alarm is None or not pool.fill_alarm.is_set or ends_at < pool.fill_alarm.when:
             self._deadlines.cancel(pool.fill_alarm)
             pool.fill_alarm = self._deadlines.set(ends_at, FillEnded(pool.name))

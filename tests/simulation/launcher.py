@@ -3,6 +3,7 @@
 from functools import partial
 
 from balancer.core.events import (
+    Batching,
     Event,
     Kill,
     SlotAdded,
@@ -42,6 +43,7 @@ class Launcher:
         self._failed: set[str] = set()
         """The slots to which nobody comes back, ever."""
         self._static: dict[str, bool] = {}
+        self._batching: dict[str, Batching] = {}
         self._older: dict[str, Process] = {}
         """Who is to be released when the process that was started beside it is ready."""
 
@@ -88,6 +90,7 @@ class Launcher:
             self.pool_of[slot],
             self._habits[slot],
             self._static[slot],
+            self._batching[slot],
             self._on_death,
         )
         self.processes[process.worker] = process
@@ -124,14 +127,11 @@ class Launcher:
         if not process.hears(worker):
             return
         process.is_ready = True
-        self.tell(WorkerReady(worker))
+        event = WorkerReady(worker, process.batching)
+        self.tell(event)
         if self.is_drawn(Fault.READY_TWICE, worker.slot, 0.3):
-            self._world.later(
-                self._world.lane(worker.slot).steps_s(0, 3), partial(self._ready_again, worker)
-            )
-
-    def _ready_again(self, worker: WorkerId) -> None:
-        self.tell(WorkerReady(worker))
+            delay_s = self._world.lane(worker.slot).steps_s(0, 3)
+            self._world.later(delay_s, partial(self.tell, event))
 
     def _on_death(self, process: Process) -> None:
         slot = process.worker.slot
@@ -182,6 +182,7 @@ class Launcher:
         if slot not in self._habits:
             self._habits[slot] = None if self._world.is_quiet else self._draw_habit(slot, pool)
             self._static[slot] = self.is_drawn(Fault.STATIC, slot, 0.5)
+            self._batching[slot] = self._draw_batching(slot, pool)
         self.tell(SlotAdded(slot, pool, is_ours=not self._static[slot]))
         self._world.later(lane.steps_s(0, 2), partial(self._start, slot))
 
@@ -192,6 +193,12 @@ class Launcher:
         if behaviours and lane.chance(0.2):
             return lane.choice(behaviours)
         return None
+
+    def _draw_batching(self, slot: str, pool: str) -> Batching:
+        """Most static workers are no work of our runtime, and know of no batches."""
+        if self._static[slot] and not self._world.lane(slot).chance(0.2):
+            return Batching.NONE
+        return self._scenario.batching[pool]
 
     def retire_slot(self, slot: str) -> None:
         """Its process is stopped when it is released; the slot may be added again."""
