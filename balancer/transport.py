@@ -277,9 +277,7 @@ class Transport:
             return
         self._links[worker] = link
         replies, deaths = link.filenos()
-        self.selector.register(
-            replies, selectors.EVENT_READ, lambda: self._replying.append(link)
-        )
+        self.selector.register(replies, selectors.EVENT_READ, lambda: self._replying.append(link))
         self.selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
         self._touched[link] = None
 

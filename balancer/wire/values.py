@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgpack
 
+
 class Large(Protocol):
     """A frame that stays where it was received, for a copy of so many bytes would cost more."""
 
