@@ -51,7 +51,7 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
     socket = context.socket(zmq.REP)
     # The last reply must still leave when the process ends right after it.
     socket.setsockopt(zmq.LINGER, LINGER_MS)
-    socket.setsockopt(zmq.MAXMSGSIZE, values.frame_bytes_max(max_body_bytes))
+    socket.setsockopt(zmq.MAXMSGSIZE, values.worker_frame_bytes_max(max_body_bytes))
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
     # A mode that is set after the bind comes too late for an ipc path: somebody may be in by then.
     umask = os.umask(0o177)
@@ -89,7 +89,7 @@ def serve(
         for frame in reply[:-1]:
             socket.send(frame, zmq.SNDMORE)
         socket.send(reply[-1])
-        if reply is not tasks.PONG:
+        if reply is not tasks.PONG_EACH:
             wear.note_request()
 
 
@@ -98,7 +98,7 @@ def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> li
     try:
         task = tasks.decode_task(frames)
         if task.is_ping:
-            return tasks.PONG
+            return tasks.PONG_EACH
         request = values.decode_payload(task.payload)
     except values.WireError as error:
         return tasks.encode_error(400, str(error))

@@ -87,7 +87,7 @@ class WorkerReply:
 
     outcome: Outcome
     status: int = 200
-    value: bytes = b""
+    value: bytes | memoryview = b""
     error: str = ""
 
 

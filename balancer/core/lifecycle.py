@@ -5,13 +5,13 @@ Rule 2: this file knows no worker, no queue and no clock but the instants it is 
 """
 
 from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 
 from balancer.core.deadlines import Alarm
 from balancer.core.events import ClientId, FailedTry, RequestArrived, RequestId, Why, WorkerId
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     QUEUED = "queued"
     TRYING = "trying"
     ANSWERED = "answered"
@@ -19,7 +19,7 @@ class Phase(Enum):
     DROPPED = "dropped"
 
 
-class Signal(Enum):
+class Signal(StrEnum):
     FORWARDED = "forwarded"
     TRY_FAILED = "try failed"
     ANSWERED = "answered"

@@ -2,18 +2,20 @@
 
 Rule 1: every change of a worker's state is a row of LINK; a missing row is our bug.
 Rule 2: a worker in rotation holds at most one try, and is idle exactly when it holds none.
+
+States and signals are texts, for the hash of a plain Enum is computed in Python at each look-up.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from balancer.core.deadlines import Alarm
 from balancer.core.events import Batching, RequestId, WorkerId
 from balancer.core.service_time import ServiceTime
 
 
-class State(Enum):
+class State(StrEnum):
     DOWN = "down"
     CONNECTING = "connecting"
     IDLE = "idle"
@@ -23,7 +25,7 @@ class State(Enum):
     DRAINING = "draining"
 
 
-class Signal(Enum):
+class Signal(StrEnum):
     CONNECTED = "connected"
     READY = "ready"
     FORWARDED = "forwarded"

@@ -1,4 +1,4 @@
-"""Balancer → worker: a task; and what a worker of ours sends back.
+"""Balancer → worker: a task or several at once; and what a worker of ours sends back.
 
 Every worker imports this: what it need not know, or is slow to import, is elsewhere.
 """
@@ -8,21 +8,55 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from balancer.wire.values import WireError, decode_map, read_duration_s, read_field
+from balancer.wire.values import (
+    BATCH_ENTRY_BYTES_MAX,
+    BATCH_MAX,
+    WireError,
+    batch_header_bytes_max,
+    decode_map,
+    to_duration_s,
+)
 
 PING = [msgpack.packb({"op": "ping"}), b""]
-PONG = [msgpack.packb("pong")]
+PONG_EACH = [msgpack.packb({"batch": "each"})]
+PONG_WHOLE = [msgpack.packb({"batch": "whole"})]
+"""What a worker that knows batches says to a ping: how its handler is called for one."""
 EMPTY_REPLY = [b""]
+
+_pack_header = msgpack.Packer().pack
+"""A packer that is kept costs half of what packb does; it keeps no more than its longest header."""
+_NIL = msgpack.packb(None)
+
+
+# --- there ----------------------------------------------------------------------------------------
 
 
 def encode_task(
     id: str, attempt: int, remaining_s: float, expires_at: float | None, payload: bytes
 ) -> list[bytes]:
     """``expires_at`` is for workers on this machine: CLOCK_MONOTONIC is the same for them."""
-    header = {"id": id, "attempt": attempt, "remaining_ms": int(remaining_s * 1000)}
-    if expires_at is not None:
-        header["expires_at"] = expires_at
-    return [msgpack.packb(header), payload]
+    remaining_ms = int(remaining_s * 1000)
+    if expires_at is None:
+        header = {"id": id, "attempt": attempt, "remaining_ms": remaining_ms}
+    else:
+        header = {
+            "id": id,
+            "attempt": attempt,
+            "remaining_ms": remaining_ms,
+            "expires_at": expires_at,
+        }
+    return [_pack_header(header), payload]
+
+
+def encode_batch(
+    headers: Sequence[tuple[str, int, float, float | None]], payloads: Sequence[bytes]
+) -> list[bytes]:
+    """Two tasks or more in one message; each header is what ``encode_task`` takes."""
+    entries = [
+        (id, attempt, int(remaining_s * 1000), expires_at)
+        for id, attempt, remaining_s, expires_at in headers
+    ]
+    return [_pack_header({"batch": entries}), *payloads]
 
 
 class Task(NamedTuple):
@@ -42,19 +76,60 @@ def decode_task(frames: Sequence[bytes]) -> Task:
         return Task(frames[0])
     if len(frames) != 2:
         raise WireError(f"expected a header and a payload, got {len(frames)} frames")
-    fields = decode_map(frames[0])
-    return Task(
-        payload=frames[1],
-        id=read_field(fields, "id", str, ""),
-        attempt=read_field(fields, "attempt", int, 1),
-        remaining_s=read_duration_s(fields, "remaining_ms"),
-        expires_at=read_field(fields, "expires_at", float, None),
-        is_ping=fields.get("op") == "ping",
+    get = decode_map(frames[0]).get
+    id, attempt = get("id"), get("attempt")
+    return _task(
+        frames[1],
+        "" if id is None else id,
+        1 if attempt is None else attempt,
+        get("remaining_ms"),
+        get("expires_at"),
+        get("op") == "ping",
     )
+
+
+def is_batch(frames: Sequence[bytes]) -> bool:
+    """Whether a message can only be several tasks: read it with ``decode_batch``."""
+    return len(frames) > 2
+
+
+def decode_batch(frames: Sequence[bytes]) -> list[Task]:
+    """Read several tasks that a balancer sent in one message. WireError if it makes no sense."""
+    count = len(frames) - 1
+    if not 2 <= count <= BATCH_MAX:
+        raise WireError(f"a batch of {count} payloads")
+    entries = decode_map(frames[0], batch_header_bytes_max(count)).get("batch")
+    if type(entries) is not list or len(entries) != count:
+        raise WireError(f"batch must be an array with an entry for each of {count} payloads")
+    return [_batched(entry, payload) for entry, payload in zip(entries, frames[1:], strict=True)]
+
+
+def _batched(entry: Any, payload: bytes) -> Task:
+    if type(entry) is not list or len(entry) != 4:
+        raise WireError("an entry of batch must be an array of 4")
+    return _task(payload, *entry)
+
+
+def _task(
+    payload: bytes, id: Any, attempt: Any, remaining_ms: Any, expires_at: Any, is_ping: bool = False
+) -> Task:
+    """Checked here and not field by field, which would cost more than the unpacking."""
+    if type(id) is not str:
+        raise WireError("id must be of type str")
+    if type(attempt) is not int:  # not isinstance: True is an int
+        raise WireError("attempt must be of type int")
+    if expires_at is not None and type(expires_at) is not float:
+        raise WireError("expires_at must be of type float")
+    remaining_s = to_duration_s(remaining_ms, "remaining_ms")
+    return Task(payload, id, attempt, remaining_s, expires_at, is_ping)
+
+
+# --- and back -------------------------------------------------------------------------------------
 
 
 def encode_value(value: Any) -> list[bytes]:
     """A handler's answer. TypeError, ValueError or OverflowError if msgpack cannot carry it."""
+    # Not a packer that is kept: it would keep as much memory as the largest answer took.
     return [msgpack.packb(value)]
 
 
@@ -62,4 +137,24 @@ def encode_error(status: int, error: str) -> list[bytes]:
     return [msgpack.packb({"status": status, "error": error}), _NIL]
 
 
-_NIL = msgpack.packb(None)
+def encode_batch_reply(replies: Sequence[list[bytes]]) -> list[bytes]:
+    """The replies to a batch in one message; each is what would be sent if it were alone."""
+    values = [reply[-1] for reply in replies]
+    if all(len(reply) == 1 for reply in replies):
+        return [_pack_header({"batch": len(values)}), *values]
+    entries = [None if len(reply) == 1 else msgpack.unpackb(reply[0]) for reply in replies]
+    header = msgpack.packb({"batch": entries})
+    if len(header) > batch_header_bytes_max(len(entries)):
+        header = msgpack.packb({"batch": [entry and _shortened(entry) for entry in entries]})
+    return [header, *values]
+
+
+def _shortened(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with so much of its text as is due to each if all are long."""
+    room_bytes = BATCH_ENTRY_BYTES_MAX - len(msgpack.packb(entry | {"error": ""})) - _STR_BYTES
+    text: bytes = entry["error"].encode()[:room_bytes]
+    return entry | {"error": text.decode(errors="ignore")}
+
+
+_STR_BYTES = 2
+"""By how much the head of a string that fits into an entry is longer than that of an empty one."""

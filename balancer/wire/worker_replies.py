@@ -1,11 +1,30 @@
 """Worker → balancer: what a worker's reply is, whoever wrote the worker."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgpack
 
-from balancer.core.events import Outcome, WorkerReply
-from balancer.wire.values import WireError, decode_map, read_field
+from balancer.core.events import Batching, Outcome, WorkerReply
+from balancer.wire.values import WireError, batch_header_bytes_max, decode_map, read_field
+
+_ANSWER = Outcome.ANSWER
+_EMPTY = WorkerReply(Outcome.EMPTY)
+_EXPIRED = WorkerReply(Outcome.EXPIRED)
+_GARBLED = WorkerReply(Outcome.GARBLED)
+
+
+def decode_pong(frames: Sequence[bytes]) -> Batching:
+    """What the worker does with batches, by its reply to a ping: NONE, unless it says so."""
+    if len(frames) != 1:
+        return Batching.NONE
+    try:
+        return _PONGS.get(read_field(decode_map(frames[0]), "batch", str, ""), Batching.NONE)
+    except WireError:
+        return Batching.NONE
+
+
+_PONGS = {kind.value: kind for kind in (Batching.EACH, Batching.WHOLE)}
 
 
 def decode_worker_reply(
@@ -17,26 +36,58 @@ def decode_worker_reply(
     value = frames[-1]
     if len(frames) > 2 or len(value) > max_body_bytes:
         return _GARBLED
-    if len(frames) == 1:
-        if not value:
-            return _EMPTY
-        if is_trusted or _is_msgpack(value):
-            return WorkerReply(Outcome.ANSWER, value=value)
-        return _GARBLED
     try:
-        fields = decode_map(frames[0])
-        status, error = read_field(fields, "status", int, 0), read_field(fields, "error", str, "")
+        if len(frames) == 1:
+            return _read_value(value, is_trusted)
+        return _read_error(decode_map(frames[0]))
     except WireError:
         return _GARBLED
+
+
+def decode_batch_reply(
+    frames: Sequence[bytes], count: int, max_body_bytes: int, is_trusted: bool
+) -> tuple[WorkerReply, ...]:
+    """Classify a worker's reply to a batch of ``count`` requests, one by one, as if each had come
+    alone. If any part of it makes no sense, all of it is garbled."""
+    header, values = frames[0], frames[1:]
+    if len(values) != count or max(map(len, values)) > max_body_bytes:
+        return (_GARBLED,) * count
+    try:
+        return tuple(_read_batch(header, values, is_trusted))
+    except WireError:
+        return (_GARBLED,) * count
+
+
+def _read_batch(header: bytes, values: Sequence[bytes], is_trusted: bool) -> list[WorkerReply]:
+    count = len(values)
+    entries = decode_map(header, batch_header_bytes_max(count)).get("batch")
+    if type(entries) is int and entries == count:  # not isinstance: True is an int
+        return [_read_value(value, is_trusted) for value in values]
+    if type(entries) is not list or len(entries) != count:
+        raise WireError("batch must be their number, or an array with an entry for each")
+    return [
+        _read_value(value, is_trusted) if entry is None else _read_error(entry)
+        for entry, value in zip(entries, values, strict=True)
+    ]
+
+
+def _read_value(value: bytes, is_trusted: bool) -> WorkerReply:
+    if not value:
+        return _EMPTY
+    if is_trusted or _is_msgpack(value):
+        return WorkerReply(_ANSWER, 200, value)
+    raise WireError("not msgpack")
+
+
+def _read_error(fields: Any) -> WorkerReply:
+    if type(fields) is not dict:
+        raise WireError("not a map")
+    status, error = read_field(fields, "status", int, 0), read_field(fields, "error", str, "")
     if status == 504:
-        return WorkerReply(Outcome.EXPIRED)
+        return _EXPIRED
     if status in (400, 500):
-        return WorkerReply(Outcome.ANSWER, status=status, error=error)
-    return _GARBLED
-
-
-_EMPTY = WorkerReply(Outcome.EMPTY)
-_GARBLED = WorkerReply(Outcome.GARBLED)
+        return WorkerReply(_ANSWER, status, error=error)
+    raise WireError(f"status {status}")
 
 
 def _is_msgpack(value: bytes) -> bool:

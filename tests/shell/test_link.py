@@ -278,7 +278,7 @@ def test_a_reply_above_the_hard_limit_ends_the_link(dial: Dial, worker: Peer) ->
     link = ready(dial(worker.address))
     link.send(TASK)
     worker.receive()
-    worker.reply(msgpack.packb(bytes(values.frame_bytes_max(MAX_BODY_BYTES))))
+    worker.reply(msgpack.packb(bytes(values.worker_frame_bytes_max(MAX_BODY_BYTES))))
     assert lost(link) == WorkerLost(WORKER, "its connection closed")
 
 

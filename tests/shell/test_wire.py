@@ -443,7 +443,7 @@ def test_a_lone_frame_is_a_payload() -> None:
 
 def test_a_ping_is_a_ping_and_its_reply_is_not_empty() -> None:
     assert tasks.decode_task(tasks.PING) == Task(b"", is_ping=True)
-    assert decode_worker_reply(tasks.PONG, 100, is_trusted=False).outcome is Outcome.ANSWER
+    assert decode_worker_reply(tasks.PONG_EACH, 100, is_trusted=False).outcome is Outcome.ANSWER
 
 
 @pytest.mark.parametrize(
