@@ -25,7 +25,8 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.observe""",
     "worker process": """
-        workers workers.__main__ workers.runtime workers.wear workers.handler workers.demo""",
+        workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
+        workers.finding workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking
         balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
@@ -80,7 +81,7 @@ USED_BY = {
     "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
-    "importlib": "workers.handler balancer.cli",
+    "importlib": "workers.finding balancer.cli",
     "multiprocessing": "",
     "concurrent": "",
     "logging": "",
