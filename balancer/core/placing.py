@@ -93,15 +93,17 @@ class Placing:
                 self._forward(request, member, now)
 
     def _next_for(self, member: Member, now: float) -> Request | None:
-        """The first of the worker's line that neither gives way to others nor waits for them."""
+        """The first of the worker's line, unless all there give way to others or wait for them."""
         request = self._queue.first_for(member)
         if not self.limits.batch_wait_s or request is None:
             return request if request is not None and not request.gives_way else None
+        first: Request | None = None
         for request in self._queue.line_of(member):
             if request.gives_way:
                 continue
+            first = first or request
             if not waits_for_company(request, member, self._queue, self.limits, now):
-                return request
+                return request if request.must_go_alone else first
             self._watch_filling(request, member.pool)
         return None
 
@@ -121,6 +123,7 @@ class Placing:
             case Try(member) if may_wait and self._may_fill(request, member):
                 self._queue.add(request, member.pool)
                 self._watch_wait(request, Wait(member.pool), now)
+                self._watch_filling(request, member.pool)
                 self._serve_line(member, now)
             case Try(member):
                 self._forward(request, member, now)

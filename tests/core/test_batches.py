@@ -295,3 +295,17 @@ def test_a_suspect_that_gives_way_does_not_hold_up_those_who_wait_for_company() 
     assert story.at(START + 7.5)[-1] == "1 -> d (attempt 3)"  # 2 waits for how that ends
     story.at(START + 8.0, request(3))
     assert story.at(START + 8.5) == ["3 -> e (attempt 1)"]
+
+
+def test_who_is_left_behind_by_a_batch_waits_no_longer_than_its_own_time() -> None:
+    story = Story("a", "b", batching=Batching.WHOLE, batch_max=2, batch_wait_s=1.0)
+    story.at(START, request(1, try_timeout_s=5.0))
+    assert story.at(START, request(2, timeout_s=1.0)) == ["1 -> a (attempt 1)"]
+    assert story.at(START + 0.5) == ["2 -> b (attempt 1)"]
+
+
+def test_when_the_first_has_waited_long_enough_all_go_in_the_order_of_the_line() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=1.0)
+    story.at(START, request(1))
+    assert story.at(START + 0.5, request(2, priority=0)) == []
+    assert story.at(START + 1.0) == ["2, 1 -> a together"]

@@ -68,8 +68,7 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
             return now > case.deadline - early_s - TINY_S
         case Reason.QUEUE_TIMEOUT:
             ends_at = case.patience_ends_at
-            is_over = ends_at is not None and now >= ends_at - TINY_S
-            return not case.attempts and is_over and ledger.prospect(case) not in AT_ONCE
+            return not case.attempts and ends_at is not None and now >= ends_at - TINY_S
         case Reason.POISONED:
             is_hopeless = ledger.prospect(case) is Prospect.NOBODY
             return case.is_poison and not is_hopeless

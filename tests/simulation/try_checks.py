@@ -5,7 +5,7 @@ from collections.abc import Collection
 from balancer.core import events as ev
 from balancer.core.events import Batching, Outcome, RequestId, Why
 from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, State, Violation, Worker
-from tests.simulation.company import fill_until, waits_in
+from tests.simulation.company import fill_until, up_for, waits_in
 from tests.simulation.ledger import Ledger
 
 _MAY_GET_A_TRY = {State.IDLE, State.EJECTED}
@@ -127,11 +127,12 @@ def _check_turn(
 def _may_be_overtaken(
     ledger: Ledger, now: float, other: Case, case: Case, worker: Worker, *, is_alone: bool
 ) -> bool:
-    """It waits for company elsewhere, or here, and the one that goes does not or no longer."""
-    pool = waits_in(ledger, now, other)
-    if pool is None or pool != worker.pool:
-        return pool is not None
-    return is_alone and now >= fill_until(ledger.limits, case) - TINY_S
+    """It waits elsewhere, or here but for company, and the one that goes does not or no longer."""
+    pool, _ = up_for(ledger, other)
+    if pool and pool != worker.pool:
+        return True
+    is_over = now >= fill_until(ledger.limits, case) - TINY_S
+    return is_alone and is_over and waits_in(ledger, now, other) is not None
 
 
 _AFTER_ALL = 1 << 60
