@@ -17,6 +17,7 @@ HANDSHAKE_IVL_MS = 1000
 
 # As plain numbers: arithmetic with pyzmq's flags costs more than the call that they are for.
 _NOBLOCK, _SNDMORE, _POLLIN = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)
+_EVENTS, _RCVMORE = zmq.EVENTS, zmq.RCVMORE
 
 
 class StopSignal:
@@ -69,8 +70,10 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM; the message that is being handled is finished and answered."""
     pid, ping_reply = os.getpid(), pong(handler)
-    mailbox, send = Mailbox(socket, stop), socket.send
-    while (frames := mailbox.receive()) is not None:
+    receive = Mailbox(socket, stop).receive
+    # Without the wrapper around it, which serves kinds of sockets that are only drafts.
+    send = super(zmq.Socket, socket).send
+    while (frames := receive()) is not None:
         reply = answer(frames, handler, max_body_bytes)
         if os.getpid() != pid:
             os._exit(0)  # a child that the handler forked came back here: the socket is not its own
@@ -100,17 +103,19 @@ class Mailbox:
 
     def receive(self) -> list[bytes] | None:
         """The next message, or None once SIGTERM has come."""
-        stop, get, receive = self._stop, self._get, self._receive
+        stop, get = self._stop, self._get
         while not stop.is_given:
-            has_message = int(get(zmq.EVENTS)) & _POLLIN
-            if any(ready == stop.fd for ready, _ in self._poll(0 if has_message else None)):
-                stop.hear()
-                continue
+            has_message = int(get(_EVENTS)) & _POLLIN
+            for descriptor, _ in self._poll(0 if has_message else None):
+                if descriptor == stop.fd:
+                    stop.hear()
+            if stop.is_given:
+                break
             try:
-                frames = [receive(_NOBLOCK)]
+                frames = [self._receive(_NOBLOCK)]
             except zmq.Again:
                 continue  # The descriptor tells of other news, too.
-            while get(zmq.RCVMORE):
-                frames.append(receive())
+            while get(_RCVMORE):
+                frames.append(self._receive())
             return frames
         return None

@@ -183,3 +183,100 @@ def close_stderr_and_fail(request: Any) -> None:
 def fork_and_return(request: Any) -> int:
     """The child's number, from the parent; the child returns as well."""
     return os.fork()
+
+
+# --- handlers that take whole batches -------------------------------------------------------------
+
+
+class Together:
+    """Answers each request with it and the length of its batch; does with all what the first
+    names."""
+
+    def batch(self, requests: list[Any]) -> Any:
+        if not isinstance(requests[0], str):
+            return [[request, len(requests)] for request in requests]
+        match requests[0]:
+            case "one too few":
+                return requests[1:]
+            case "take all out":
+                answers = [request.upper() for request in requests]
+                requests.clear()
+                return answers
+            case "reply_with":
+                return [None, *[reply_with(name) for name in requests[1:]]]
+            case "a tuple":
+                return tuple(requests)
+            case "a generator":
+                return (request for request in requests)
+            case "a dict":
+                return dict.fromkeys(requests)
+            case "decline":
+                raise Decline
+            case "about":
+                return [about(None)] * len(requests)
+            case "fork":
+                return [fork_and_return(None)] * len(requests)
+            case "sleep":
+                return [sleep_then_1_mb(0.2)] * len(requests)
+        return [fail(requests[0])]
+
+
+class TogetherOnly(Together):
+    """With a ``__call__`` that nobody calls, for it has ``batch``."""
+
+    def __call__(self, request: Any) -> Any:
+        raise AssertionError
+
+
+class TogetherStatic:
+    @staticmethod
+    def batch(requests: list[Any]) -> list[Any]:
+        return requests
+
+
+class TogetherOfClass:
+    @classmethod
+    def batch(cls, requests: list[Any]) -> list[Any]:
+        return [cls.__name__ for _ in requests]
+
+
+TOGETHER = Together()
+
+
+class OneByOneWithSize:
+    """``batch`` is no method here: this is called as any other handler is."""
+
+    batch = 32
+
+    def __call__(self, request: Any) -> Any:
+        return request
+
+
+class BatchAsync:
+    async def batch(self, requests: list[Any]) -> list[Any]:
+        return requests
+
+
+class BatchAsyncGenerator:
+    async def batch(self, requests: list[Any]) -> Any:
+        yield requests
+
+
+class BatchOfTwo:
+    def batch(self, requests: list[Any], size: int) -> list[Any]:
+        return requests
+
+
+class BatchOfNone:
+    def batch(self) -> list[Any]:
+        return []
+
+    def __call__(self, request: Any) -> Any:
+        return request
+
+
+def fork_and_say_so(request: Any) -> int:
+    """The parent says what it was asked for; the child comes back in silence."""
+    child = os.fork()
+    print(request if child else "", file=sys.stderr, flush=True)
+    return child

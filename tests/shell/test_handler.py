@@ -120,6 +120,17 @@ def test_an_async_handler_is_refused(name: str) -> None:
     assert "is async" in refusal(f"tests.shell.jobs:{name}")
 
 
+@pytest.mark.parametrize("name", ["BatchOfTwo", "BatchOfNone"])
+def test_batch_must_take_one_list(name: str) -> None:
+    text = f"tests.shell.jobs:{name}.batch must take one argument, the list of requests: "
+    assert refusal(f"tests.shell.jobs:{name}").startswith(text)
+
+
+@pytest.mark.parametrize("name", ["BatchAsync", "BatchAsyncGenerator"])
+def test_an_async_batch_is_refused(name: str) -> None:
+    assert f"{name}.batch is async" in refusal(f"tests.shell.jobs:{name}")
+
+
 def test_a_missing_import_of_the_module_is_its_own_error(module: Path) -> None:
     module.write_text("import not_installed\n")
     with pytest.raises(ModuleNotFoundError, match="not_installed"):
