@@ -23,7 +23,12 @@ from balancer.core.events import (
 from balancer.monitor import Monitor, has_message
 from balancer.port import Part, Port
 from balancer.wire import tasks, values
-from balancer.wire.worker_replies import decode_batch_reply, decode_pong, decode_worker_reply
+from balancer.wire.worker_replies import (
+    decode_batch_reply,
+    decode_pong,
+    decode_took_s,
+    decode_worker_reply,
+)
 
 HEARTBEAT_IVL_MS = 500
 HEARTBEAT_TIMEOUT_MS = 1500
@@ -174,4 +179,4 @@ class Link:
             reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
             return ReplyArrived(self.worker, reply)
         replies = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
-        return BatchReplied(self.worker, replies)
+        return BatchReplied(self.worker, replies, decode_took_s(frames))

@@ -207,6 +207,8 @@ class BatchReplied:
 
     worker: WorkerId
     replies: tuple[WorkerReply, ...]
+    took_s: float | None = None
+    """How long the worker says that it took for them, without the way there and back."""
 
 
 @record

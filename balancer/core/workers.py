@@ -149,12 +149,18 @@ class Workers:
     # --- they reply, or do not --------------------------------------------------------------------
 
     def replied(self, event: ReplyArrived, now: float) -> None:
-        self._take_replies(event.worker, (event.reply,), now)
+        self._take_replies(event.worker, (event.reply,), None, now)
 
     def batch_replied(self, event: BatchReplied, now: float) -> None:
-        self._take_replies(event.worker, event.replies, now)
+        self._take_replies(event.worker, event.replies, event.took_s, now)
 
-    def _take_replies(self, worker: WorkerId, replies: tuple[WorkerReply, ...], now: float) -> None:
+    def _take_replies(
+        self,
+        worker: WorkerId,
+        replies: tuple[WorkerReply, ...],
+        took_s: float | None,
+        now: float,
+    ) -> None:
         member = self._pools.find(worker)
         held = self._take_held(member) if member is not None else None
         if member is None or held is None:
@@ -165,7 +171,8 @@ class Workers:
         self._pools.move(member, Signal.REPLIED)
         if member.bad_tries or member.ejections or replies[0].outcome is not Outcome.ANSWER:
             self._judge(member, replies, is_late, now)
-        member.pool.service.note(now - held.started_at, len(replies))
+        took_s = now - held.started_at if took_s is None else min(took_s, now - held.started_at)
+        member.pool.service.note(took_s, len(replies))
         for request, reply in zip(held.requests, replies, strict=True):
             self._settle_reply(member, request, reply, now)
         if member.state is State.DOWN:

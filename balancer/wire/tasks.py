@@ -138,11 +138,12 @@ def encode_error(status: int, error: str) -> list[bytes]:
     return [msgpack.packb({"status": status, "error": error}), _NIL]
 
 
-def encode_batch_reply(replies: Sequence[list[bytes]]) -> list[bytes]:
-    """The replies to a batch in one message; each is what would be sent if it were alone."""
+def encode_batch_reply(replies: Sequence[list[bytes]], took_s: float = 0.0) -> list[bytes]:
+    """The replies to a batch in one message; each is what would be sent if it were alone. Where
+    none is an error, they tell how long they took together."""
     values = [reply[-1] for reply in replies]
     if all(len(reply) == 1 for reply in replies):
-        return [_pack_header({"batch": len(values)}), *values]
+        return [_pack_header({"batch": len(values), "took_us": int(took_s * 1e6)}), *values]
     entries = [None if len(reply) == 1 else msgpack.unpackb(reply[0]) for reply in replies]
     header = msgpack.packb({"batch": entries})
     if len(header) > batch_header_bytes_max(len(entries)):

@@ -58,6 +58,18 @@ def decode_batch_reply(
         return (_GARBLED,) * count
 
 
+def decode_took_s(frames: Sequence[Blob]) -> float | None:
+    """How long the worker says that it took for a batch; None if it does not say."""
+    try:
+        took_us = decode_map(frames[0]).get("took_us")
+    except WireError:
+        return None
+    return took_us / 1e6 if type(took_us) is int and 0 < took_us < _TOOK_MAX_US else None
+
+
+_TOOK_MAX_US = 1 << 40
+
+
 def _read_batch(header: Blob, values: Sequence[Blob], is_trusted: bool) -> list[WorkerReply]:
     count = len(values)
     entries = decode_map(header, batch_header_bytes_max(count)).get("batch")
