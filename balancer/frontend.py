@@ -30,6 +30,8 @@ from balancer.port import Part, Port
 from balancer.wire import replies, requests, values
 
 MESSAGES_PER_TURN = 64
+_FRAMES_MAX = requests.FRAMES_MAX + 1
+"""One more tells that there are too many."""
 ONCE_NAME_BYTES = 16
 
 
@@ -60,8 +62,6 @@ class Frontend:
         self._known: set[ClientId] = set()
         self._connections: set[int] = set()
         """The descriptors of all connections, whether or not a message came by them."""
-        self._unwatched: ClientId | None = None
-        """The latest client of whose end nobody will tell."""
         self.replies_undelivered = 0
         self._ipc_path = ""
         self._configure(limits)
@@ -116,18 +116,17 @@ class Frontend:
         port, known = self._port, self._known
         for _ in range(MESSAGES_PER_TURN):
             try:
-                client = port.receive_frame().bytes
+                client = ClientId(port.receive_frame().bytes)
             except zmq.Again:
                 return False
             frame = port.receive_frame()
-            if client not in known:
-                self._meet(ClientId(client), frame, emit)
-            event = self._accept(port.receive_rest([client], frame, requests.FRAMES_MAX + 1))
+            is_known = client in known or self._meet(client, frame, emit)
+            event = self._accept(client, port.receive_rest([client], frame, _FRAMES_MAX))
             if event is not None:
                 emit(event)
-            if client not in known and client != self._unwatched:
+            if not is_known:
                 # It left before we came to read it: nobody waits for the answer.
-                emit(ClientGone(ClientId(client)))
+                emit(ClientGone(client))
         return True
 
     def watch(self, emit: Callable[[Event], None]) -> None:
@@ -139,20 +138,11 @@ class Frontend:
                 self._connections.discard(descriptor)
                 self._forget_client(descriptor, emit)
 
-    def payload(self, request: RequestId) -> Part:
+    def incoming(self, request: RequestId) -> requests.Incoming:
+        """What the request is, as its client sent it."""
         incoming = self._open[request]
         assert isinstance(incoming, requests.Incoming)
-        return incoming.payload
-
-    def is_once(self, request: RequestId) -> bool:
-        incoming = self._open[request]
-        return isinstance(incoming, requests.Incoming) and incoming.header.once
-
-    def once_name(self, request: RequestId) -> bytes | None:
-        """By what the core knows the request, if it is marked ``once`` and has an id."""
-        incoming = self._open[request]
-        assert isinstance(incoming, requests.Incoming)
-        return _once_name(incoming.header)
+        return incoming
 
     def answer(self, action: Answer) -> None:
         incoming = self._open.pop(action.request)
@@ -175,23 +165,24 @@ class Frontend:
         if self._ipc_path:  # libzmq leaves the file behind
             Path(self._ipc_path).unlink(missing_ok=True)
 
-    def _meet(self, client: ClientId, frame: zmq.Frame, emit: Callable[[Event], None]) -> None:
-        """Learn which connection a new client's first frame came by."""
+    def _meet(self, client: ClientId, frame: zmq.Frame, emit: Callable[[Event], None]) -> bool:
+        """Learn which connection a new client's first frame came by; False if that has ended."""
         try:
             descriptor = int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
             # A peer that speaks ZMTP 2 or older, as random bytes may, comes without a descriptor:
             # nobody will tell of its end, so it is not kept in mind either.
-            self._unwatched = client
-            return
+            return True
         # Who had this descriptor before is gone, and the news of that comes before the new one's.
         self.watch(emit)
         if descriptor in self._connections:
             self._forget_client(descriptor, emit)
             self._clients[descriptor] = client
             self._known.add(client)
+            return True
+        return False
 
-    def _accept(self, frames: list[Part]) -> Event | None:
+    def _accept(self, client: ClientId, frames: list[Part]) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""
         incoming = requests.decode_request(frames)
         if isinstance(incoming, requests.Incoming) and incoming.header.hello:
@@ -199,7 +190,6 @@ class Frontend:
             return None
         request = RequestId(next(self._numbers))
         self._open[request] = incoming
-        client = ClientId(incoming.envelope[0])
         if isinstance(incoming, requests.Unreadable):
             return RequestUnreadable(request, client, incoming.error)
         header = incoming.header
@@ -211,7 +201,7 @@ class Frontend:
             header.try_timeout_s,
             header.once,
             header.priority,
-            _once_name(header),
+            once_name(header) if header.once else None,
         )
 
     def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
@@ -229,8 +219,9 @@ class Frontend:
             emit(ClientGone(client))
 
 
-def _once_name(header: requests.Header) -> bytes | None:
-    """A digest, so that what is kept of many ids does not depend on how long they are."""
+def once_name(header: requests.Header) -> bytes | None:
+    """By what the core knows a request that is marked ``once`` and has an id: a digest, so that
+    what is kept of many ids does not depend on how long they are."""
     if not header.once or header.id is None:
         return None
     kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)

@@ -7,6 +7,7 @@ Heartbeats find frozen processes and vanished hosts; only a timeout finds a busy
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import zmq
 
@@ -19,7 +20,7 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
-from balancer.monitor import Monitor
+from balancer.monitor import Monitor, has_message
 from balancer.port import Part, Port
 from balancer.wire import tasks, values
 from balancer.wire.worker_replies import decode_batch_reply, decode_pong, decode_worker_reply
@@ -103,7 +104,7 @@ class Link:
     def filenos(self) -> tuple[int, int]:
         return int(self._socket.fileno()), self._monitor.fileno()
 
-    def send(self, frames: Sequence[Part], requests: int = 1) -> bool:
+    def send(self, frames: Sequence[Any], requests: int = 1) -> bool:
         """Hand a task, or a batch of several, over; False if it certainly was not delivered. Of a
         death that nobody has looked for since the last ``watch`` only ``read`` will tell.
 
@@ -116,6 +117,7 @@ class Link:
         """The reply that has arrived; after None, ``read`` tells what else has happened. To a
         request there is one reply, so there are no more."""
         if not self._owed:
+            has_message(self._socket)  # or the descriptor, woken by the handshake, stays readable
             return None
         frames = self._port.receive(self._owed + _FRAMES_BESIDE)
         return self._reply(frames) if frames is not None else None
@@ -148,7 +150,7 @@ class Link:
         self._monitor.close()
         self._socket.close(0)
 
-    def _send(self, frames: Sequence[Part], requests: int) -> bool:
+    def _send(self, frames: Sequence[Any], requests: int) -> bool:
         try:
             self._port.send(frames[:-1], frames[-1])
         except zmq.ZMQError:

@@ -7,6 +7,7 @@ itself whether others follow, and a large one is never copied on its way through
 
 from collections.abc import Callable, Sequence
 from types import MethodType
+from typing import Any
 
 import zmq
 from zmq.backend import Socket
@@ -27,7 +28,7 @@ class Port:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._receive: Callable[[int, bool], zmq.Frame] = MethodType(Socket.recv, socket)
-        self._send: Callable[[Part, int], None] = MethodType(Socket.send, socket)
+        self._send: Callable[[Any, int], None] = MethodType(Socket.send, socket)
 
     def receive(self, frames_max: int) -> list[Part] | None:
         """The next message, or None if there is none; of one with too many frames the first."""
@@ -50,8 +51,9 @@ class Port:
                 parts.append(frame.bytes if len(frame) < LARGE_BYTES else frame)
         return parts
 
-    def send(self, parts: Sequence[Part], last: Part) -> None:
-        """Hand a message over; ZMQError, and nothing has been sent, if that is not possible."""
+    def send(self, parts: Sequence[Any], last: Any) -> None:
+        """Hand a message over, made of bytes and of frames as they were received; ZMQError, and
+        nothing has been sent, if that is not possible."""
         send = self._send
         for part in parts:
             send(part, NOBLOCK_SNDMORE)

@@ -32,10 +32,9 @@ from balancer.core.events import (
 )
 from balancer.core.limits import Limits
 from balancer.endpoints import Endpoint, Endpoints
-from balancer.frontend import Frontend
+from balancer.frontend import Frontend, once_name
 from balancer.link import Link
-from balancer.port import Part
-from balancer.wire import tasks
+from balancer.wire import requests, tasks
 
 NO_DESCRIPTORS_PAUSE_S = 5.0
 STALL_S = 0.02
@@ -87,8 +86,8 @@ class Transport:
             Forget: self._forget,
             Released: self._release,
         }
-        requests, clients = self.frontend.filenos()
-        self.selector.register(requests, selectors.EVENT_READ, self._on_requests)
+        messages, clients = self.frontend.filenos()
+        self.selector.register(messages, selectors.EVENT_READ, self._on_requests)
         self.selector.register(
             clients, selectors.EVENT_READ, lambda: self.frontend.watch(self.emit)
         )
@@ -171,6 +170,16 @@ class Transport:
 
     # --- the way out ----------------------------------------------------------------------------
 
+    def tell_of(self, kind: type[Action], callback: Callable[[Any], None]) -> None:
+        """Call back for every action of this kind, too, after it was performed."""
+        perform = self._performers.get(kind, lambda action: None)
+
+        def perform_and_tell(action: Action) -> None:
+            perform(action)
+            callback(action)
+
+        self._performers[kind] = perform_and_tell
+
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the core decided. Actions that only tell of something are nobody's work here."""
         for action in actions:
@@ -200,21 +209,29 @@ class Transport:
 
     def _forward(self, action: Forward) -> None:
         link = self._links.get(action.worker)
-        once_name = self.frontend.once_name(action.request)
-        if once_name is not None and not self._tell_once(once_name):
-            # As if the worker had said that it is too late: it is free, and nothing has run.
-            self.emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
+        incoming = self.frontend.incoming(action.request)
+        if incoming.header.once and not self._may_go(action, incoming.header, link):
             return
-        if link is not None and self.frontend.is_once(action.request):
-            link.watch()  # whether it was delivered decides whether another worker may have it
         frames = tasks.encode_task(
             self.request_name(action.request),
             action.attempt,
             action.remaining_s,
             action.expires_at if link is not None and link.is_ours else None,
-            self.frontend.payload(action.request),
+            incoming.payload,
         )
         self._send(action.worker, link, frames)
+
+    def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
+        """Of a request marked ``once`` the launcher is told first; and whether it was delivered
+        will decide whether another worker may have it, so look who is alive."""
+        name = once_name(header)
+        if name is not None and not self._tell_once(name):
+            # As if the worker had said that it is too late: it is free, and nothing has run.
+            self.emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
+            return False
+        if link is not None:
+            link.watch()
+        return True
 
     def _forward_batch(self, action: ForwardBatch) -> None:
         link = self._links.get(action.worker)
@@ -228,12 +245,11 @@ class Transport:
             )
             for one in action.tries
         ]
-        payloads = [self.frontend.payload(one.request) for one in action.tries]
-        frames = tasks.encode_batch(headers, payloads)
-        self._send(action.worker, link, frames, len(payloads))
+        payloads = [self.frontend.incoming(one.request).payload for one in action.tries]
+        self._send(action.worker, link, tasks.encode_batch(headers, payloads), len(payloads))
 
     def _send(
-        self, worker: WorkerId, link: Link | None, frames: Sequence[Part], requests: int = 1
+        self, worker: WorkerId, link: Link | None, frames: Sequence[Any], requests: int = 1
     ) -> None:
         if link is None or not link.send(frames, requests):
             self.emit(WorkerLost(worker, "it was gone already", undelivered=True))

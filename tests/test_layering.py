@@ -25,7 +25,8 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.observe""",
     "worker process": """
-        workers workers.__main__ workers.runtime workers.wear workers.handler workers.demo""",
+        workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
+        workers.finding workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking
         balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
@@ -34,7 +35,7 @@ GROUPS = {
     "control": "balancer.control balancer.runtime_directory balancer.status",
     "configuration": """
         balancer.config balancer.sources balancer.options balancer.kinds balancer.durations""",
-    "sockets": "balancer.monitor",
+    "sockets": "balancer.monitor balancer.port",
     "lifeline": "balancer.lifeline",
     "text": "balancer.printable",
     "wire": """
@@ -73,14 +74,14 @@ USED_BY = {
         balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.worker_replies balancer.wire.values""",
     "zmq": """
-        balancer.transport balancer.frontend balancer.link balancer.monitor
+        balancer.transport balancer.frontend balancer.link balancer.monitor balancer.port
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
     "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
-    "importlib": "workers.handler balancer.cli",
+    "importlib": "workers.finding balancer.cli",
     "multiprocessing": "",
     "concurrent": "",
     "logging": "",

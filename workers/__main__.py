@@ -19,7 +19,8 @@ from contextlib import closing
 import zmq
 
 from balancer import lifeline
-from workers.handler import Handler, UnknownHandler, describe, find, format_traceback, load
+from workers.finding import UnknownHandler, find
+from workers.handler import Handler, describe, format_traceback, load
 from workers.runtime import StopSignal, bind, serve
 from workers.wear import Wear
 

@@ -1,14 +1,16 @@
-"""The border to user code: find the handler, make it ready, call it, put its errors into words.
+"""The border to user code: make a handler ready, call it, put its errors into words.
 
 A handler is a callable that takes one request, or a class: built and ``setup()`` once per process,
-called for every request, ``close()`` at the end. ``current()`` tells it about its request.
+called for every request, ``close()`` at the end. A class with ``batch()`` is called with a list of
+requests instead. ``current()`` tells user code about its request.
 """
 
-import importlib
 import time
-from collections.abc import Callable
-from types import CodeType, FunctionType, ModuleType, TracebackType
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple
+
+from workers.finding import find, takes_batches
 
 ERROR_CHARS_MAX = 1000
 """Four bytes each at most, so that an error always fits into a reply's header."""
@@ -21,13 +23,15 @@ class Decline(Exception):
 
 
 class Current(NamedTuple):
-    """The request that is being handled."""
+    """The request that is being handled; in ``batch()``, what can be said of all of them."""
 
     id: str
+    """In ``batch()`` that of the first."""
     attempt: int
-    """1 for the first worker that gets this request."""
+    """1 for the first worker that gets this request; in ``batch()`` the highest of them."""
     deadline: float
-    """On the clock of ``time.monotonic()``; infinite where nobody set one."""
+    """On the clock of ``time.monotonic()``; infinite where nobody set one; in ``batch()`` the
+    earliest of them."""
 
     def remaining_s(self) -> float:
         """How long the client still waits, never less than 0."""
@@ -40,22 +44,27 @@ _current: Current | None = None
 
 
 def current() -> Current:
-    """The request that is being handled; RuntimeError outside of one."""
+    """The request that is being handled; RuntimeError outside of one. In ``batch()`` it speaks for
+    them all: the id of the first, the highest attempt and the earliest deadline."""
     if _current is None:
         raise RuntimeError("current() is only known while a handler works on a request")
     return _current
 
 
-class UnknownHandler(Exception):
-    """There is no such handler; the text is one line that says the fix."""
-
-
 class Handler:
     """User code, ready to be called."""
 
-    def __init__(self, call: Callable[[Any], Any], close: Callable[[], object] | None) -> None:
+    def __init__(
+        self,
+        call: Callable[[Any], Any],
+        close: Callable[[], object] | None,
+        *,
+        is_whole: bool = False,
+    ) -> None:
         self._call = call
         self._close = close
+        self.is_whole = is_whole
+        """It is called with a list of requests by ``handle_batch``; else with one by ``handle``."""
 
     def handle(self, request: Any, about: Current) -> Any:
         """What the handler returns; it may raise anything."""
@@ -66,6 +75,18 @@ class Handler:
         finally:
             _current = None
 
+    def handle_batch(self, requests: list[Any], about: Current) -> Sequence[Any]:
+        """What ``batch()`` returns for each of them; it may raise anything, and TypeError or
+        ValueError comes from us if it is not a list of so many."""
+        count = len(requests)  # The list is user code's now, which may change it.
+        results = self.handle(requests, about)
+        if not isinstance(results, list | tuple):
+            kind = type(results).__name__
+            raise TypeError(f"batch() must return a list of results, not {kind}")
+        if len(results) != count:
+            raise ValueError(f"batch() returned {len(results)} results for {count} requests")
+        return [*results]
+
     def close(self) -> None:
         """Tell the handler that no request will follow."""
         if self._close is not None:
@@ -75,98 +96,21 @@ class Handler:
 def load(spec: str) -> Handler:
     """Import the handler ``module:attribute`` and make it ready; raises as ``find`` does."""
     target = find(spec)
-    return _build(target) if isinstance(target, type) else Handler(target, None)
-
-
-def find(spec: str) -> Callable[..., Any]:
-    """Import the handler ``module:attribute``, a function or a class, and do not call it.
-
-    UnknownHandler if there is none of that name; whatever else is raised comes from user code.
-    """
-    module_name, _, path = spec.partition(":")
-    if not (all(module_name.split(".")) and all(path.split("."))) or "/" in module_name:
-        raise UnknownHandler(
-            f"{spec!r} does not name a handler: write module:attribute, for example jobs:handle"
-        )
-    target: Callable[..., Any] = _attribute(_import(module_name), path, spec)
+    close = None
     if isinstance(target, type):
-        _check_call(_call_method(target), spec, (None, None))
-    else:
-        _check_call(target, spec, (None,))
-    return target
+        target = _build(target)
+        close = getattr(target, "close", None)
+    if takes_batches(target):
+        return Handler(target.batch, close, is_whole=True)
+    return Handler(target, close)
 
 
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # The module is there; something that it imports is not.
-        fix = "looked in the current directory and the installed packages"
-        if name.endswith(".py"):
-            fix = f"write {name.removesuffix('.py')}:attribute, without .py"
-        raise UnknownHandler(f"there is no module {error.name!r} ({fix})") from error
-
-
-def _attribute(module: ModuleType, path: str, spec: str) -> Any:
-    found: Any = module
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as error:
-            hint = _similar(name, dir(found))
-            raise UnknownHandler(f"{spec}: there is no attribute {name!r}{hint}") from error
-    return found
-
-
-def _similar(name: str, names: list[str]) -> str:
-    import difflib  # Only a failure needs it.
-
-    close = difflib.get_close_matches(name, names, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _call_method(target: type) -> object:
-    # Not getattr: every class has a __call__, that of its metaclass, which makes instances.
-    return next((vars(c)["__call__"] for c in target.__mro__ if "__call__" in vars(c)), None)
-
-
-def _check_call(call: object, spec: str, arguments: tuple[None, ...]) -> None:
-    if not callable(call):
-        raise UnknownHandler(f"{spec} cannot be called: name a function, or a class with __call__")
-    if isinstance(call, FunctionType) and _takes(call.__code__, len(arguments)):
-        return
-    import inspect  # Slow to import, and most handlers are plain functions.
-
-    if inspect.iscoroutinefunction(call):
-        raise UnknownHandler(f"{spec} is async: a handler must be a plain function")
-    try:
-        # Not what a decorator wraps: its own arguments are what counts.
-        signature = inspect.signature(call, follow_wrapped=False)
-    except ValueError:
-        return  # Written in C and silent about its arguments: the first request will tell.
-    try:
-        signature.bind(*arguments)
-    except TypeError as error:
-        raise UnknownHandler(f"{spec} must take one argument, the request: {error}") from error
-
-
-def _takes(code: CodeType, arguments: int) -> bool:
-    """Whether a plain function of this code obviously takes so many arguments, and no others."""
-    is_asynchronous = code.co_flags & _CO_ASYNCHRONOUS
-    return code.co_argcount == arguments and not code.co_kwonlyargcount and not is_asynchronous
-
-
-_CO_ASYNCHRONOUS = 0x80 | 0x100 | 0x200
-"""A coroutine, an iterable coroutine or an asynchronous generator."""
-
-
-def _build(target: type) -> Handler:
+def _build(target: type) -> Any:
     instance = target()
     setup = getattr(instance, "setup", None)
     if setup is not None:
         setup()
-    return Handler(instance, getattr(instance, "close", None))
+    return instance
 
 
 # --- errors of user code in words ---------------------------------------------------------------
@@ -203,6 +147,8 @@ def format_traceback(error: BaseException) -> str:
 _OUR_MODULES = {
     "__main__",
     "workers.__main__",
+    "workers.answering",
+    "workers.finding",
     "workers.handler",
     "workers.runtime",
     "importlib",

@@ -1,23 +1,22 @@
-"""The REP loop of a worker: decode, handle, encode, one request at a time until SIGTERM."""
+"""The REP loop of a worker: one message after another until SIGTERM."""
 
-import contextlib
-import math
 import os
+import select
 import signal
-import sys
-import time
-from collections.abc import Sequence
 from types import FrameType
-from typing import Any
 
 import zmq
 
-from balancer.wire import tasks, values
-from workers.handler import Current, Decline, Handler, describe, format_traceback
+from balancer.wire import values
+from workers.answering import answer, pong
+from workers.handler import Handler
 from workers.wear import Wear
 
 LINGER_MS = 1000
 HANDSHAKE_IVL_MS = 1000
+
+# As plain numbers: arithmetic with pyzmq's flags costs more than the call that they are for.
+_NOBLOCK, _SNDMORE, _POLLIN = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)
 
 
 class StopSignal:
@@ -68,75 +67,50 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
 def serve(
     socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: StopSignal, wear: Wear
 ) -> None:
-    """Answer requests until SIGTERM; the one that is being handled is finished and answered."""
-    pid = os.getpid()
-    poller = zmq.Poller()
-    poller.register(socket, zmq.POLLIN)
-    poller.register(stop.fd, zmq.POLLIN)
-    while not stop.is_given:
-        if any(ready == stop.fd for ready, _ in poller.poll()):
-            stop.hear()
-            continue
-        try:
-            frames = [socket.recv(zmq.NOBLOCK)]
-        except zmq.Again:
-            continue  # A REP may report a message and then have none.
-        while socket.getsockopt(zmq.RCVMORE):
-            frames.append(socket.recv())
+    """Answer requests until SIGTERM; the message that is being handled is finished and answered."""
+    pid, ping_reply = os.getpid(), pong(handler)
+    mailbox, send = Mailbox(socket, stop), socket.send
+    while (frames := mailbox.receive()) is not None:
         reply = answer(frames, handler, max_body_bytes)
         if os.getpid() != pid:
             os._exit(0)  # a child that the handler forked came back here: the socket is not its own
         for frame in reply[:-1]:
-            socket.send(frame, zmq.SNDMORE)
-        socket.send(reply[-1])
-        if reply is not tasks.PONG_EACH:
-            wear.note_request()
+            send(frame, _SNDMORE)
+        send(reply[-1])
+        if reply is not ping_reply:
+            wear.note_requests(max(1, len(frames) - 1))
 
 
-def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> list[bytes]:
-    """The reply to one message. Only what ends the process is raised."""
-    try:
-        task = tasks.decode_task(frames)
-        if task.is_ping:
-            return tasks.PONG_EACH
-        request = values.decode_payload(task.payload)
-    except values.WireError as error:
-        return tasks.encode_error(400, str(error))
-    now = time.monotonic()
-    if task.expires_at is not None and now >= task.expires_at:
-        return tasks.encode_error(504, "expired before it began")
-    remaining_s = math.inf if task.remaining_s is None else task.remaining_s
-    try:
-        result = handler.handle(request, Current(task.id, task.attempt, now + remaining_s))
-    except Decline:
-        return tasks.EMPTY_REPLY
-    except SystemExit:
-        raise
-    # Whatever else user code raises is its answer: a CancelledError that got away, too.
-    except BaseException as error:
-        _log(task, format_traceback(error))
-        return tasks.encode_error(500, describe(error))
-    return _encode_result(task, result, max_body_bytes)
+class Mailbox:
+    """Waits for a message or for SIGTERM, whatever comes first.
 
+    The socket's descriptor tells of changes, not of a state, and any send or receive may swallow
+    the news (zmq_getsockopt(3), ZMQ_FD): EVENTS is asked before the descriptor is slept on. So
+    this costs less than a zmq.Poller, which asks more often.
+    """
 
-def _encode_result(task: tasks.Task, result: Any, max_body_bytes: int) -> list[bytes]:
-    if result is None or (isinstance(result, str | bytes) and not result):
-        return tasks.EMPTY_REPLY
-    try:
-        reply = tasks.encode_value(result)
-    # msgpack names three kinds, but packing runs user code too: the items() of a kind of dict.
-    except Exception as error:
-        trouble = f"the result cannot be packed as msgpack: {describe(error)}"
-    else:
-        size_bytes = len(reply[0])
-        if size_bytes <= max_body_bytes:
-            return reply
-        trouble = f"result of {size_bytes} bytes is above max_body ({max_body_bytes})"
-    _log(task, trouble)
-    return tasks.encode_error(500, trouble)
+    def __init__(self, socket: zmq.SyncSocket, stop: StopSignal) -> None:
+        self._stop = stop
+        self._receive = socket.recv
+        self._get = socket.getsockopt
+        ready = select.poll()
+        ready.register(int(socket.getsockopt(zmq.FD)), select.POLLIN)
+        ready.register(stop.fd, select.POLLIN)
+        self._poll = ready.poll
 
-
-def _log(task: tasks.Task, trouble: str) -> None:
-    # User code may have closed what is not its own, and the answer is due all the same.
-    with contextlib.suppress(OSError, ValueError):
-        print(f"request {task.id!r} failed (try {task.attempt}): {trouble}", file=sys.stderr)
+    def receive(self) -> list[bytes] | None:
+        """The next message, or None once SIGTERM has come."""
+        stop, get, receive = self._stop, self._get, self._receive
+        while not stop.is_given:
+            has_message = int(get(zmq.EVENTS)) & _POLLIN
+            if any(ready == stop.fd for ready, _ in self._poll(0 if has_message else None)):
+                stop.hear()
+                continue
+            try:
+                frames = [receive(_NOBLOCK)]
+            except zmq.Again:
+                continue  # The descriptor tells of other news, too.
+            while get(zmq.RCVMORE):
+                frames.append(receive())
+            return frames
+        return None

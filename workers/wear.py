@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Wear:
-    """Asked after every request; ``tell`` is called once, with the reason in words."""
+    """Asked after every message; ``tell`` is called once, with the reason in words."""
 
     def __init__(
         self, max_requests: int | None, max_rss_bytes: int | None, tell: Callable[[str], None]
@@ -17,11 +17,11 @@ class Wear:
         self._served = 0
         self._is_told = max_requests is None and max_rss_bytes is None
 
-    def note_request(self) -> None:
-        """Another request was answered."""
+    def note_requests(self, count: int) -> None:
+        """So many more requests were answered."""
         if self._is_told:
             return
-        self._served += 1
+        self._served += count
         why = self._why()
         if why:
             self._is_told = True

@@ -245,8 +245,9 @@ class WayGiven:
 
 @record
 class TryTimedOut:
+    """The worker's try is over, unless it has a later one by now."""
+
     worker: WorkerId
-    request: RequestId
 
 
 @record

@@ -4,7 +4,6 @@ Rule 1: every change of a request's phase is a row of TRANSITIONS; a missing row
 Rule 2: this file knows no worker, no queue and no clock but the instants it is handed.
 """
 
-from collections.abc import Iterator
 from enum import StrEnum
 
 from balancer.core.deadlines import Alarm
@@ -137,12 +136,6 @@ class Request:
 
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
-
-    def alarms(self) -> Iterator[Alarm | None]:
-        yield self.deadline_alarm
-        yield self.queue_alarm
-        yield self.grace_alarm
-        yield self.way_alarm
 
     def forwarded_to(self, worker: WorkerId, now: float, *, is_accompanied: bool) -> None:
         self.move(Signal.FORWARDED)

@@ -83,7 +83,9 @@ class Placing:
             request = self._next_for(member, now)
             if request is None:
                 break
-            others = companions(request, member, self._queue, self.limits, now)
+            others = None
+            if self.limits.batch_max > 1:
+                others = companions(request, member, self._queue, self.limits, now)
             self._queue.remove(request)
             if others:
                 self._forward_batch([request, *others], member, now)
@@ -195,10 +197,12 @@ class Placing:
     def _begin_try(
         self, request: Request, member: Member, now: float, *, is_accompanied: bool
     ) -> Forward:
-        self._deadlines.cancel(request.queue_alarm)
-        self._deadlines.cancel(request.grace_alarm)
-        request.queue_alarm = request.grace_alarm = None
-        self._suspects.let_go(request)
+        if request.queue_alarm is not None or request.grace_alarm is not None:
+            self._deadlines.cancel(request.queue_alarm)
+            self._deadlines.cancel(request.grace_alarm)
+            request.queue_alarm = request.grace_alarm = None
+        if request.is_suspect:
+            self._suspects.let_go(request)
         request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
         if request.attempts == 1:
             self._budget.note_first_try(now)
@@ -214,7 +218,10 @@ class Placing:
         patience_ends_at = now + self.limits.try_timeout_s
         give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
         self._deadlines.cancel(member.alarm)
-        alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, requests[0]))
+        # Not at the same date as a deadline that was set later: the deadline comes first.
+        if member.try_alarm is None or not member.try_alarm.when < expires_at:
+            self._deadlines.cancel(member.try_alarm)
+            member.try_alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker))
         member.held = Held(
             requests,
             now,
@@ -222,7 +229,6 @@ class Placing:
             give_up_at,
             is_full=expires_at >= patience_ends_at,
             is_last_resort=member.state is State.EJECTED,
-            alarm=alarm,
         )
         self._pools.move(member, LinkSignal.FORWARDED)
 

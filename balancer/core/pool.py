@@ -78,6 +78,7 @@ class Held:
     is_last_resort: bool
     """The worker was ejected when it got the try."""
     alarm: Alarm | None = None
+    """When it is killed, once its time is over."""
 
 
 class Member:
@@ -93,6 +94,7 @@ class Member:
         "pool",
         "slot",
         "state",
+        "try_alarm",
         "worker",
     )
 
@@ -110,6 +112,9 @@ class Member:
         self.held: Held | None = None
         self.alarm: Alarm | None = None
         """While it connects: when to stop waiting for it. While it is ejected: when that ends."""
+        self.try_alarm: Alarm | None = None
+        """Due when its try times out, or before: most tries end long before, and whether the
+        alarm has the date of the one or the next costs less than a new one for each."""
         self.bad_tries = 0
         """In a row: garbled or timed out."""
         self.ejections = 0
@@ -137,6 +142,15 @@ class Pool:
 
 
 _SERVING = {State.IDLE, State.BUSY}
+_MOVES = {
+    (before, signal): (
+        state,
+        (state in _SERVING) - (before in _SERVING),
+        (state is State.EJECTED) - (before is State.EJECTED),
+    )
+    for (before, signal), state in LINK.items()
+}
+"""LINK, with what each of its rows adds to a pool's numbers."""
 
 
 class Pools:
@@ -240,12 +254,13 @@ class Pools:
 
     def move(self, member: Member, signal: Signal) -> None:
         """Move its state by the table; who stood aside and is down is forgotten."""
-        state, pool = LINK[member.state, signal], member.pool
-        pool.serving += (state in _SERVING) - (member.state in _SERVING)
-        pool.ejected += (state is State.EJECTED) - (member.state is State.EJECTED)
-        if member.state is State.IDLE:
+        before, pool = member.state, member.pool
+        state, serving, ejected = _MOVES[before, signal]
+        pool.serving += serving
+        pool.ejected += ejected
+        if before is State.IDLE:
             del pool.idle[member.slot]
-        if state is State.IDLE:
+        elif state is State.IDLE:
             pool.idle[member.slot] = member
         member.state = state
         if state is State.DOWN and self._aside:

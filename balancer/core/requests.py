@@ -140,13 +140,16 @@ class Requests:
             self.queue.remove(request)
         was_trying = request.phase is Phase.TRYING
         request.move(signal)
-        for alarm in request.alarms():
-            self._deadlines.cancel(alarm)
+        self._deadlines.cancel(request.deadline_alarm)
+        for alarm in (request.queue_alarm, request.grace_alarm, request.way_alarm):
+            if alarm is not None:
+                self._deadlines.cancel(alarm)
         has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
         if not has_run:
             self.once_names.forget(request)
         del self._open[request.id]
-        self.suspects.forget(request)
+        if request.is_suspect:
+            self.suspects.forget(request)
         of_client = self._clients[request.client]
         del of_client[request.id]
         if not of_client:

@@ -38,7 +38,7 @@ class Header:
 class Incoming:
     """A client's message: how to answer it, what it wants, and the payload nobody decoded."""
 
-    envelope: Sequence[Blob]
+    envelope: Sequence[bytes]
     """Routing id first, up to and including the empty frame: the start of the answer."""
     header: Header
     payload: Blob
@@ -46,13 +46,16 @@ class Incoming:
 
 @record
 class Unreadable:
-    envelope: Sequence[Blob]
+    envelope: Sequence[bytes]
     error: str
     id: Echo = None
 
 
-def decode_request(frames: Sequence[Blob]) -> Incoming | Unreadable:
+def decode_request(frames: Sequence[Any]) -> Incoming | Unreadable:
     """Read a message as the ROUTER gives it, routing id first."""
+    # Almost all messages: an id of the client's own or none, and a payload alone.
+    if len(frames) > 2 and not frames[-2] and frames[-1] and _is_plain(frames):
+        return Incoming(frames[:-1], _NO_HEADER, frames[-1])
     sizes = list(map(len, frames))
     try:
         end = sizes.index(0, 1) + 1
@@ -79,6 +82,11 @@ def decode_request(frames: Sequence[Blob]) -> Incoming | Unreadable:
 
 
 _NO_HEADER = Header()
+
+
+def _is_plain(frames: Sequence[Any]) -> bool:
+    size = len(frames)
+    return size == 3 or (size == 4 and 0 < len(frames[1]) <= ENVELOPE_FRAME_BYTES_MAX)
 
 
 def _decode_header(fields: Mapping[str, Any]) -> Header:

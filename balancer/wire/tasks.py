@@ -11,6 +11,7 @@ import msgpack
 from balancer.wire.values import (
     BATCH_ENTRY_BYTES_MAX,
     BATCH_MAX,
+    Blob,
     WireError,
     batch_header_bytes_max,
     decode_map,
@@ -32,8 +33,8 @@ _NIL = msgpack.packb(None)
 
 
 def encode_task(
-    id: str, attempt: int, remaining_s: float, expires_at: float | None, payload: bytes
-) -> list[bytes]:
+    id: str, attempt: int, remaining_s: float, expires_at: float | None, payload: Blob
+) -> list[Any]:
     """``expires_at`` is for workers on this machine: CLOCK_MONOTONIC is the same for them."""
     remaining_ms = int(remaining_s * 1000)
     if expires_at is None:
@@ -49,8 +50,8 @@ def encode_task(
 
 
 def encode_batch(
-    headers: Sequence[tuple[str, int, float, float | None]], payloads: Sequence[bytes]
-) -> list[bytes]:
+    headers: Sequence[tuple[str, int, float, float | None]], payloads: Sequence[Blob]
+) -> list[Any]:
     """Two tasks or more in one message; each header is what ``encode_task`` takes."""
     entries = [
         (id, attempt, int(remaining_s * 1000), expires_at)

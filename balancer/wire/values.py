@@ -47,7 +47,7 @@ class WireError(ValueError):
     """What a peer sent cannot be read; the text says what is wrong with it."""
 
 
-def decode_payload(payload: bytes) -> Any:
+def decode_payload(payload: Blob | memoryview) -> Any:
     """The value in a payload, or WireError. Map keys may be of any type that Python can hash."""
     try:
         return msgpack.unpackb(payload, strict_map_key=False)

@@ -141,9 +141,9 @@ SABOTAGES: dict[str, Sabotage] = {
         "stop",
         (
             Edit(
-                "workers/runtime.py",
-                "if task.expires_at is not None and now >= task.expires_at:",
-                "if task.expires_at is not None and now >= task.expires_at + 60.0:",
+                "workers/answering.py",
+                "time.monotonic() >= task.expires_at:",
+                "time.monotonic() >= task.expires_at + 60.0:",
             ),
             Edit("tests/chaos/wishes.py", "throw < 0.02", "True"),
             Edit("tests/chaos/wishes.py", "dice.uniform(0.02, 0.3)", "0.002"),

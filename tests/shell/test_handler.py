@@ -11,12 +11,12 @@ import pytest
 
 import workers
 from tests.shell import jobs
+from workers.finding import UnknownHandler
 from workers.handler import (
     ERROR_CHARS_MAX,
     TRACEBACK_CHARS_MAX,
     Current,
     Handler,
-    UnknownHandler,
     describe,
     format_traceback,
     load,

@@ -16,8 +16,8 @@ from tests.shell.worker_process import (
     send,
     serving,
 )
+from workers.answering import answer
 from workers.handler import load
-from workers.runtime import answer
 
 EMPTY = WorkerReply(Outcome.EMPTY)
 MAX_BODY_BYTES = 2_000_000

@@ -14,7 +14,7 @@ def told(max_requests: int | None, max_rss_bytes: int | None, requests: int) -> 
     said: list[str] = []
     worn = Wear(max_requests, max_rss_bytes, said.append)
     for _ in range(requests):
-        worn.note_request()
+        worn.note_requests(1)
     return said
 
 

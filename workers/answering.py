@@ -1,0 +1,164 @@
+"""From a message to its reply: decode, ask the handler, encode; a lone request or a batch."""
+
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from balancer.wire import tasks, values
+from balancer.wire.tasks import Task
+from workers.handler import Current, Decline, Handler, describe, format_traceback
+
+
+def pong(handler: Handler) -> list[bytes]:
+    """The reply to a ping: how the handler is called for a batch."""
+    return tasks.PONG_WHOLE if handler.is_whole else tasks.PONG_EACH
+
+
+def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> list[bytes]:
+    """The reply to one message. Only what ends the process is raised."""
+    try:
+        if tasks.is_batch(frames):
+            batch = tasks.decode_batch(frames)
+            respond = _respond_whole if handler.is_whole else _respond_each
+            return tasks.encode_batch_reply(respond(batch, handler, max_body_bytes))
+        task = tasks.decode_task(frames)
+    except values.WireError as error:
+        return tasks.encode_error(400, str(error))
+    if task.is_ping:
+        return pong(handler)
+    if handler.is_whole:
+        return _respond_whole([task], handler, max_body_bytes)[0]
+    return _respond(task, handler, max_body_bytes)
+
+
+# --- one call for each request --------------------------------------------------------------------
+
+
+def _respond_each(batch: list[Task], handler: Handler, max_body_bytes: int) -> list[list[bytes]]:
+    pid, replies = os.getpid(), []
+    for task in batch:
+        replies.append(_respond(task, handler, max_body_bytes))
+        if os.getpid() != pid:
+            os._exit(0)  # a child that the handler forked came back: the rest is not its own
+    return replies
+
+
+def _respond(task: Task, handler: Handler, max_body_bytes: int) -> list[bytes]:
+    try:
+        request = _open(task)
+    except _Refusal as refusal:
+        return refusal.reply
+    try:
+        result = handler.handle(request, _about(task))
+    except Decline:
+        return tasks.EMPTY_REPLY
+    except SystemExit:
+        raise
+    # Whatever else user code raises is its answer: a CancelledError that got away, too.
+    except BaseException as error:
+        _log(task, format_traceback(error))
+        return tasks.encode_error(500, describe(error))
+    return _encode_result(task, result, max_body_bytes)
+
+
+# --- one call for all of them ---------------------------------------------------------------------
+
+
+def _respond_whole(batch: list[Task], handler: Handler, max_body_bytes: int) -> list[list[bytes]]:
+    replies = [tasks.EMPTY_REPLY] * len(batch)
+    requests: dict[int, Any] = {}
+    """By their number in the batch, without those that are refused before the handler is asked."""
+    for number, task in enumerate(batch):
+        try:
+            requests[number] = _open(task)
+        except _Refusal as refusal:
+            replies[number] = refusal.reply
+    if requests:
+        asked = [batch[number] for number in requests]
+        results = _respond_together(asked, [*requests.values()], handler, max_body_bytes)
+        for number, reply in zip(requests, results, strict=True):
+            replies[number] = reply
+    return replies
+
+
+def _respond_together(
+    batch: list[Task], requests: list[Any], handler: Handler, max_body_bytes: int
+) -> list[list[bytes]]:
+    try:
+        results = handler.handle_batch(requests, _about_all(batch))
+    except Decline:
+        return [tasks.EMPTY_REPLY] * len(batch)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _log(batch[0], format_traceback(error), others=len(batch) - 1)
+        return [tasks.encode_error(500, describe(error))] * len(batch)
+    return [
+        _encode_result(task, result, max_body_bytes)
+        for task, result in zip(batch, results, strict=True)
+    ]
+
+
+# --- before the handler is asked ------------------------------------------------------------------
+
+
+class _Refusal(Exception):
+    """User code does not get this request."""
+
+    def __init__(self, reply: list[bytes]) -> None:
+        self.reply = reply
+
+
+def _open(task: Task) -> Any:
+    """The request in a task whose time is not over; _Refusal if there is none."""
+    try:
+        request = values.decode_payload(task.payload)
+    except values.WireError as error:
+        raise _Refusal(tasks.encode_error(400, str(error))) from error
+    if task.expires_at is not None and time.monotonic() >= task.expires_at:
+        raise _Refusal(tasks.encode_error(504, "expired before it began"))
+    return request
+
+
+def _about(task: Task) -> Current:
+    remaining_s = math.inf if task.remaining_s is None else task.remaining_s
+    return Current(task.id, task.attempt, time.monotonic() + remaining_s)
+
+
+def _about_all(batch: list[Task]) -> Current:
+    each = [_about(task) for task in batch]
+    return Current(each[0].id, max(a.attempt for a in each), min(a.deadline for a in each))
+
+
+# --- the reply ------------------------------------------------------------------------------------
+
+
+def _encode_result(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
+    if result is None or (isinstance(result, str | bytes) and not result):
+        return tasks.EMPTY_REPLY
+    try:
+        reply = tasks.encode_value(result)
+    # msgpack names three kinds, but packing runs user code too: the items() of a kind of dict.
+    except Exception as error:
+        trouble = f"the result cannot be packed as msgpack: {describe(error)}"
+    else:
+        size_bytes = len(reply[0])
+        if size_bytes <= max_body_bytes:
+            return reply
+        trouble = f"result of {size_bytes} bytes is above max_body ({max_body_bytes})"
+    _log(task, trouble)
+    return tasks.encode_error(500, trouble)
+
+
+def _log(task: Task, trouble: str, others: int = 0) -> None:
+    company = f" and {others} more in its batch" if others else ""
+    # User code may have closed what is not its own, and the answer is due all the same.
+    with contextlib.suppress(OSError, ValueError):
+        print(
+            f"request {task.id!r}{company} failed (try {task.attempt}): {trouble}",
+            file=sys.stderr,
+        )
