@@ -25,7 +25,7 @@ from balancer.core.events import (
     RequestUnreadable,
 )
 from balancer.core.limits import Limits
-from balancer.monitor import Monitor, has_message
+from balancer.monitor import NOBLOCK, Monitor, has_message
 from balancer.port import Part, Port
 from balancer.wire import replies, requests, values
 
@@ -114,12 +114,13 @@ class Frontend:
     def read(self, emit: Callable[[Event], None]) -> bool:
         """Take in what has come, up to a fair share; True if there may be more."""
         port, known = self._port, self._known
+        receive = port.receive_frame
         for _ in range(MESSAGES_PER_TURN):
             try:
-                client = ClientId(port.receive_frame().bytes)
+                client = ClientId(receive(NOBLOCK).bytes)
             except zmq.Again:
                 return False
-            frame = port.receive_frame()
+            frame = receive(NOBLOCK)
             is_known = client in known or self._meet(client, frame, emit)
             event = self._accept(client, port.receive_rest([client], frame, _FRAMES_MAX))
             if event is not None:
@@ -146,9 +147,9 @@ class Frontend:
 
     def answer(self, action: Answer) -> None:
         incoming = self._open.pop(action.request)
-        body = replies.encode_answer(
-            action.reply, action.worker.slot, action.attempts, action.tried, _id(incoming)
-        )
+        assert type(incoming) is requests.Incoming
+        worker, id = action.worker.slot, incoming.header.id
+        body = replies.encode_answer(action.reply, worker, action.attempts, action.tried, id)
         self._send(incoming.envelope, body)
 
     def refuse(self, action: Refuse) -> None:
@@ -185,14 +186,15 @@ class Frontend:
     def _accept(self, client: ClientId, frames: list[Part]) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""
         incoming = requests.decode_request(frames)
-        if isinstance(incoming, requests.Incoming) and incoming.header.hello:
-            self._send(incoming.envelope, replies.encode_welcome(self._life, _id(incoming)))
-            return None
         request = RequestId(next(self._numbers))
-        self._open[request] = incoming
         if isinstance(incoming, requests.Unreadable):
+            self._open[request] = incoming
             return RequestUnreadable(request, client, incoming.error)
         header = incoming.header
+        if header.hello:
+            self._send(incoming.envelope, replies.encode_welcome(self._life, header.id))
+            return None
+        self._open[request] = incoming
         return RequestArrived(
             request,
             client,

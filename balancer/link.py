@@ -111,7 +111,14 @@ class Link:
         The wake-up of its reply is not swallowed: libzmq looks for news when a send begins, and
         the reply cannot come before the last frame has left.
         """
-        return self._lost is None and self._send(frames, requests)
+        if self._lost is not None:
+            return False
+        try:
+            self._port.send(frames[:-1], frames[-1])
+        except zmq.ZMQError:
+            return False  # EAGAIN: no pipe; EFSM: a reply is still owed
+        self._owed = requests
+        return True
 
     def read_reply(self) -> Event | None:
         """The reply that has arrived; after None, ``read`` tells what else has happened. To a
@@ -133,7 +140,7 @@ class Link:
             if not self._must_ping:
                 yield WorkerReady(self.worker)
             else:
-                self._is_pinging = self._send(tasks.PING, 1)
+                self._is_pinging = self.send(tasks.PING)
         if self._lost is not None:
             yield from self._replies()
             yield self._lost
@@ -149,14 +156,6 @@ class Link:
     def close(self) -> None:
         self._monitor.close()
         self._socket.close(0)
-
-    def _send(self, frames: Sequence[Any], requests: int) -> bool:
-        try:
-            self._port.send(frames[:-1], frames[-1])
-        except zmq.ZMQError:
-            return False  # EAGAIN: no pipe; EFSM: a reply is still owed
-        self._owed = requests
-        return True
 
     def _replies(self) -> Iterator[Event]:
         # POLLIN may come without a message (zeromq/libzmq issue 4527): only a receive tells.

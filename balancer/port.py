@@ -6,6 +6,7 @@ itself whether others follow, and a large one is never copied on its way through
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -24,29 +25,31 @@ class Port:
     """Whoever used it asks ``has_message`` of its socket before it sleeps on the descriptor, or
     receives until there is nothing (zmq_getsockopt(3), ZMQ_FD)."""
 
-    __slots__ = ("_receive", "_send")
+    __slots__ = ("_send", "receive_frame")
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self._receive: Callable[[int, bool], zmq.Frame] = MethodType(Socket.recv, socket)
+        self.receive_frame: Callable[[int], zmq.Frame] = partial(
+            MethodType(Socket.recv, socket), copy=False
+        )
+        """The next frame alone, by the flags; with NOBLOCK zmq.Again if there is none."""
         self._send: Callable[[Any, int], None] = MethodType(Socket.send, socket)
 
     def receive(self, frames_max: int) -> list[Part] | None:
         """The next message, or None if there is none; of one with too many frames the first."""
         try:
-            frame = self._receive(NOBLOCK, False)
+            frame = self.receive_frame(NOBLOCK)
         except zmq.Again:
             return None
+        if not frame.more and len(frame) < LARGE_BYTES:
+            return [frame.bytes]
         return self.receive_rest([], frame, frames_max)
-
-    def receive_frame(self) -> zmq.Frame:
-        """The next frame alone; zmq.Again if there is none."""
-        return self._receive(NOBLOCK, False)
 
     def receive_rest(self, parts: list[Part], frame: zmq.Frame, frames_max: int) -> list[Part]:
         """``parts``, this frame and all that belong to the same message."""
         parts.append(frame.bytes if len(frame) < LARGE_BYTES else frame)
+        receive = self.receive_frame
         while frame.more:
-            frame = self._receive(NOBLOCK, False)
+            frame = receive(NOBLOCK)
             if len(parts) < frames_max:
                 parts.append(frame.bytes if len(frame) < LARGE_BYTES else frame)
         return parts

@@ -104,7 +104,9 @@ class Server:
             self._note_loss(event)
         actions = self._dispatcher.step(event, now)
         self._transport.perform(actions)
-        self._log(self._observer.note(now, event, actions))
+        lines = self._observer.note(now, event, actions)
+        if lines:
+            self._log(lines)
         if type(event) is WorkerReady:
             self._note_ready(event)
         elif type(event) is WorkerConnected:

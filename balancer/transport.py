@@ -141,7 +141,7 @@ class Transport:
             self._read_link(link)
         yield from self._take_emitted()
         if self._must_read_frontend:
-            self._must_read_frontend = self.frontend.read(self.emit)
+            self._must_read_frontend = self.frontend.read(self._events.append)
             yield from self._take_emitted()
 
     def _take_emitted(self) -> Iterator[Event]:

@@ -54,9 +54,9 @@ class Placing:
         self._requests.reconfigure(limits)
         self.place_all(now)
 
-    def accept(self, event: RequestArrived, now: float, *, is_draining: bool) -> None:
+    def accept(self, event: RequestArrived, now: float) -> None:
         """Take the request in and place it, or turn it away at the door."""
-        request = self._requests.take_in(event, now, is_draining=is_draining)
+        request = self._requests.take_in(event, now)
         if request is not None:
             self._place(request, now, is_joining=True)
 
@@ -116,27 +116,36 @@ class Placing:
 
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
-        may_wait = not is_joining or self._has_room_for(request)
-        match choose(request, self._pools):
-            case Try(member) if may_wait and self._must_give_way(request, member.pool, now):
-                self._queue.add(request, member.pool)
-            case Try(member) if may_wait and self._may_fill(request, member):
-                self._queue.add(request, member.pool)
-                self._watch_wait(request, Wait(member.pool), now)
-                self._watch_filling(request, member.pool)
-                self._serve_line(member, now)
-            case Try(member):
-                self._forward(request, member, now)
-            case Wait() if not may_wait:
+        choice = choose(request, self._pools)
+        if type(choice) is Wait:
+            if is_joining and not self._has_room_for(request):
                 self._requests.refuse(request, Reason.QUEUE_FULL, now)
-            case Wait() as wait:
-                self._queue.add(request, wait.pool)
-                self._watch_wait(request, wait, now)
-            case GiveUp():
-                self._requests.give_up(request, now)
+            else:
+                self._queue.add(request, choice.pool)
+                self._watch_wait(request, choice, now)
+        elif type(choice) is Try:
+            if request.gives_way or self.limits.batch_wait_s:
+                self._place_beside(request, choice.member, now, is_joining=is_joining)
+            else:
+                self._forward(request, choice.member, now)
+        else:
+            self._requests.give_up(request, now)
 
-    def _must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
-        return self._suspects.must_give_way(request, pool, now)
+    def _place_beside(
+        self, request: Request, member: Member, now: float, *, is_joining: bool
+    ) -> None:
+        """There may be a reason to wait although this worker is idle, if there is room."""
+        if is_joining and not self._has_room_for(request):
+            self._forward(request, member, now)
+        elif self._suspects.must_give_way(request, member.pool, now):
+            self._queue.add(request, member.pool)
+        elif self._may_fill(request, member):
+            self._queue.add(request, member.pool)
+            self._watch_wait(request, Wait(member.pool), now)
+            self._watch_filling(request, member.pool)
+            self._serve_line(member, now)
+        else:
+            self._forward(request, member, now)
 
     def _may_fill(self, request: Request, member: Member) -> bool:
         """Whether it joins the line although there is an idle worker, to be served with others."""
@@ -165,8 +174,9 @@ class Placing:
     def _watch_wait(self, request: Request, wait: Wait, now: float) -> None:
         """Set the dates that end this wait, beside the deadline."""
         if wait.pool is not None or wait.is_alive:
-            self._deadlines.cancel(request.grace_alarm)
-            request.grace_alarm = None
+            if request.grace_alarm is not None:
+                self._deadlines.cancel(request.grace_alarm)
+                request.grace_alarm = None
         elif request.grace_alarm is None:
             request.grace_alarm = self._deadlines.set(
                 now + self.limits.revive_grace_s, GraceEnded(request.id)
@@ -201,7 +211,7 @@ class Placing:
             self._deadlines.cancel(request.queue_alarm)
             self._deadlines.cancel(request.grace_alarm)
             request.queue_alarm = request.grace_alarm = None
-        if request.is_suspect:
+        if request.strikes > 1 or request.has_hung:
             self._suspects.let_go(request)
         request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
         if request.attempts == 1:

@@ -158,13 +158,14 @@ class Pools:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._pools = {name: Pool(name) for name in names}
+        self._order = tuple(self._pools.values())
         self._members: dict[str, Member] = {}
         self._aside: dict[WorkerId, Member] = {}
         """Beside the one in its slot: successors that are not ready yet, and the retired that
         finish what they hold."""
 
     def __iter__(self) -> Iterator[Pool]:
-        return iter(self._pools.values())
+        return iter(self._order)
 
     def __repr__(self) -> str:
         return ", ".join(repr(member) for member in (*self.members(), *self._aside.values()))
@@ -182,6 +183,7 @@ class Pools:
         """The sweep goes in this order; pools that are not named stay at its end."""
         known, order = self._pools, dict.fromkeys([*names, *self._pools])
         self._pools = {name: known.get(name) or Pool(name) for name in order}
+        self._order = tuple(self._pools.values())
 
     # --- slots ------------------------------------------------------------------------------------
 
