@@ -163,7 +163,8 @@ class Workers:
             replies = (_GARBLED,) * len(held.requests)
         is_late = member.state is State.OVERDUE
         self._pools.move(member, Signal.REPLIED)
-        if member.bad_tries or member.ejections or replies[0].outcome is not Outcome.ANSWER:
+        is_plain = len(replies) == 1 and replies[0].outcome is Outcome.ANSWER
+        if member.bad_tries or member.ejections or not is_plain:
             self._judge(member, replies, is_late, now)
         member.pool.service.note(now - held.started_at, len(replies))
         for request, reply in zip(held.requests, replies, strict=True):
