@@ -169,7 +169,8 @@ class Workers:
             replies = (_GARBLED,) * len(held.requests)
         is_late = member.state is State.OVERDUE
         self._pools.move(member, Signal.REPLIED)
-        if member.bad_tries or member.ejections or replies[0].outcome is not Outcome.ANSWER:
+        is_plain = len(replies) == 1 and replies[0].outcome is Outcome.ANSWER
+        if member.bad_tries or member.ejections or not is_plain:
             self._judge(member, replies, is_late, now)
         took_s = now - held.started_at if took_s is None else min(took_s, now - held.started_at)
         member.pool.service.note(took_s, len(replies))

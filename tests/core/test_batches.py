@@ -309,3 +309,10 @@ def test_when_the_first_has_waited_long_enough_all_go_in_the_order_of_the_line()
     story.at(START, request(1))
     assert story.at(START + 0.5, request(2, priority=0)) == []
     assert story.at(START + 1.0) == ["2, 1 -> a together"]
+
+
+def test_garbage_anywhere_in_a_batch_counts_against_its_worker() -> None:
+    story = busy("a", "b", ejection_tries=1)
+    follows(story, request(1), request(2), request(3), request(4))
+    assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
+    assert follows(story, replies("a", A, G))[0] == "a ejected for 5 s"

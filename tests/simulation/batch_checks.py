@@ -7,7 +7,8 @@ from balancer.core.events import Batching, RequestId
 from tests.simulation.books import Case, State, Violation, Worker
 from tests.simulation.company import room_for
 from tests.simulation.ledger import Ledger
-from tests.simulation.try_checks import check_forward, turn_of
+from tests.simulation.order_checks import turn_of
+from tests.simulation.try_checks import check_forward
 
 
 def check_forward_batch(ledger: Ledger, now: float, action: ev.ForwardBatch) -> None:

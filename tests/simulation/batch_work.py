@@ -118,7 +118,7 @@ class BatchWork:
     def _event(self) -> Reply:
         """What the balancer makes of it. Now and then the number of replies is wrong."""
         worker, replies = self._process.worker, tuple(self._replies)
-        if not self._world.is_quiet and self._process.is_drawn(Fault.MISCOUNTED, 0.3):
+        if not self._world.is_quiet and self._process.is_drawn(Fault.MISCOUNTED, 0.6):
             odd: tuple[Reply, ...] = (
                 BatchReplied(worker, replies[:-1]),
                 BatchReplied(worker, (*replies, replies[-1])),

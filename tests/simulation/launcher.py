@@ -14,6 +14,7 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
+from tests.simulation.habits import draw_batching, draw_habit
 from tests.simulation.processes import Process
 from tests.simulation.scenario import LASTING, Behaviour, Fault, Scenario
 from tests.simulation.world import World
@@ -180,25 +181,13 @@ class Launcher:
         self.pool_of[slot] = pool
         self.current[slot] = None
         if slot not in self._habits:
-            self._habits[slot] = None if self._world.is_quiet else self._draw_habit(slot, pool)
+            is_quiet = self._world.is_quiet
+            self._habits[slot] = None if is_quiet else draw_habit(self._scenario, lane, pool)
             self._static[slot] = self.is_drawn(Fault.STATIC, slot, 0.5)
-            self._batching[slot] = self._draw_batching(slot, pool)
+            is_static = self._static[slot]
+            self._batching[slot] = draw_batching(self._scenario, lane, pool, is_static=is_static)
         self.tell(SlotAdded(slot, pool, is_ours=not self._static[slot]))
         self._world.later(lane.steps_s(0, 2), partial(self._start, slot))
-
-    def _draw_habit(self, slot: str, pool: str) -> Behaviour | None:
-        behaviours, lane = self._scenario.behaviours, self._world.lane(slot)
-        if pool == self._scenario.slow_pool:
-            return Behaviour.NEAR_TIMEOUT
-        if behaviours and lane.chance(0.2):
-            return lane.choice(behaviours)
-        return None
-
-    def _draw_batching(self, slot: str, pool: str) -> Batching:
-        """Most static workers are no work of our runtime, and know of no batches."""
-        if self._static[slot] and not self._world.lane(slot).chance(0.2):
-            return Batching.NONE
-        return self._scenario.batching[pool]
 
     def retire_slot(self, slot: str) -> None:
         """Its process is stopped when it is released; the slot may be added again."""

@@ -105,7 +105,11 @@ class Scenario:
     """How many events the balancer's loop takes before it looks at the clock."""
 
 
-_RATES = dict.fromkeys(Fault, 0.3) | {Fault.DRAIN: 0.15, Fault.NO_RESTART: 0.2}
+_RATES = dict.fromkeys(Fault, 0.3) | {
+    Fault.DRAIN: 0.15,
+    Fault.NO_RESTART: 0.2,
+    Fault.MISCOUNTED: 0.5,
+}
 _BATCHING = (Batching.NONE, Batching.EACH, Batching.EACH, Batching.WHOLE, Batching.WHOLE)
 _BAD = tuple(behaviour for behaviour in Behaviour if behaviour is not Behaviour.QUICK)
 

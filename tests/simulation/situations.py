@@ -6,6 +6,7 @@ from balancer.core import events as ev
 from balancer.core.events import Reason
 from tests.simulation import end_moments as end
 from tests.simulation import moments as at
+from tests.simulation.batch_moments import BATCHES
 from tests.simulation.books import State
 from tests.simulation.ledger import Ledger
 
@@ -151,7 +152,8 @@ SITUATIONS: dict[type, dict[str, at.Predicate]] = {
 
 
 def names() -> Iterable[str]:
-    return (name for predicates in SITUATIONS.values() for name in predicates)
+    tables = (*SITUATIONS.values(), *BATCHES.values())
+    return (name for predicates in tables for name in predicates)
 
 
 class Observer:
@@ -160,7 +162,10 @@ class Observer:
     def __init__(self, ledger: Ledger) -> None:
         self.reached: set[str] = set()
         self._ledger = ledger
-        self._left = {kind: list(table.items()) for kind, table in SITUATIONS.items()}
+        self._left = {
+            kind: [*SITUATIONS.get(kind, {}).items(), *BATCHES.get(kind, {}).items()]
+            for kind in (*SITUATIONS, *BATCHES)
+        }
 
     def look(self, now: float, item: ev.Event | ev.Action | None) -> None:
         """Call it before the ledger takes note of the event or the action."""
