@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tests.benchmarks.plans import Outcome, Plan
 from tests.benchmarks.processes import cpu_s_of, hear, say
@@ -69,8 +68,3 @@ def _measure(play: Play, plan: Plan, pids: Iterable[int]) -> Outcome:
 
 def new_tally(plan: Plan) -> Tally:
     return Tally([[] for _ in plan.kinds])
-
-
-def turns(requests: list[tuple[int, Any]], number: int) -> tuple[int, Any]:
-    """The request that has its turn, with its kind."""
-    return requests[number % len(requests)]

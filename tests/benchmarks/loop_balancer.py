@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 from collections import deque
 
@@ -11,6 +12,8 @@ from tests.benchmarks.processes import die_with, say
 
 
 def main() -> None:
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     context = zmq.Context()
     context.max_sockets = 4096
     front = context.socket(zmq.ROUTER)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ class Peer:
         self._module = module
 
     def hear(self) -> dict[str, Any]:
-        """Its next word; it is killed elsewhere if it never comes, see ``deadline``."""
+        """Its next words; ``deadline`` is what ends the wait for them."""
         words: dict[str, Any] | None = hear(self._stdout)
         if words is None:
             raise PeerFailed(f"{self._module} ended without an answer, see above")
@@ -86,6 +87,9 @@ class Peer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(STOP_TIMEOUT_S)
+        for pid in filter(is_alive, tree):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, tree)), STOP_TIMEOUT_S, f"{self._module} is gone")
 
 

@@ -1,4 +1,4 @@
-"""The worker of the peers: a plain REP loop. ``rep_worker JOB ENDPOINT COUNT``."""
+"""The worker of the peers: a plain REP loop. ``rep_worker JOB ENDPOINT FIRST COUNT``."""
 
 import os
 import signal
@@ -25,13 +25,13 @@ def serve(job: Callable[[Any], Any], endpoint: str) -> None:
 
 def main() -> None:
     """Serve, or with a COUNT above 1 fork so many servers, which is quicker than to start them."""
-    spec, endpoint, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    spec, endpoint, first, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     module, _, name = spec.partition(":")
     job = getattr(import_module(module), name)
     if count == 1:
-        serve(job, endpoint.format(number=0))
+        serve(job, endpoint.format(number=first))
     crew = os.getpid()
-    for number in range(count):
+    for number in range(first, first + count):
         if os.fork() == 0:
             die_with(crew)
             serve(job, endpoint.format(number=number))

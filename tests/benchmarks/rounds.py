@@ -114,8 +114,8 @@ def play(row: Row, contestants: Sequence[str], rounds: int, scale: Scale) -> Res
                     results.note(round_number, contestant, row.measure(turn))
                 # Whatever becomes of one contestant, the others have their turn.
                 except Exception as error:
-                    where = f" ({setting.label})" if setting.label else ""
-                    trouble = f"{contestant}{where}, round {round_number + 1}: {_short(error)}"
+                    where = f"{contestant}, {setting.workers} workers, round {round_number + 1}"
+                    trouble = f"{where}: {_short(error)}"
                     results.troubles.append(trouble)
                     print(f"  {trouble}", file=sys.stderr, flush=True)
     return results
