@@ -1,5 +1,6 @@
 """The balancer process: the loop, and its side of the conversation with the launcher."""
 
+import gc
 import os
 import resource
 import socket
@@ -91,6 +92,8 @@ class Server:
             raise
         self._launcher.send({"op": "bound"})
         self._dial_endpoints(self._config)
+        # What was made by now stays: the collector need not look at it again and again.
+        gc.freeze()
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
             for event in transport.poll(until=dispatcher.next_deadline()):
