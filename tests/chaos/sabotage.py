@@ -129,7 +129,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "empty",
         (
             Edit(
-                _REQUESTS,
+                "balancer/core/requests.py",
                 "now + min(timeout_s, limits.deadline_max_s)",
                 "now + min(timeout_s, limits.deadline_max_s) + 2.0",
             ),
