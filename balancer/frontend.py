@@ -25,10 +25,13 @@ from balancer.core.events import (
     RequestUnreadable,
 )
 from balancer.core.limits import Limits
-from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
+from balancer.monitor import NOBLOCK, Monitor, has_message
+from balancer.port import Part, Port
 from balancer.wire import replies, requests, values
 
 MESSAGES_PER_TURN = 64
+_FRAMES_MAX = requests.FRAMES_MAX + 1
+"""One more tells that there are too many."""
 ONCE_NAME_BYTES = 16
 
 
@@ -51,6 +54,7 @@ class Frontend:
         """``life`` is the answer to a hello; an empty one promises nothing to anybody."""
         self._life = life
         self._router = context.socket(zmq.ROUTER)
+        self._port = Port(self._router)
         self._numbers = count(1)
         self._open: dict[RequestId, requests.Incoming | requests.Unreadable] = {}
         self._clients: dict[int, ClientId] = {}
@@ -58,8 +62,6 @@ class Frontend:
         self._known: set[ClientId] = set()
         self._connections: set[int] = set()
         """The descriptors of all connections, whether or not a message came by them."""
-        self._unwatched: ClientId | None = None
-        """The latest client of whose end nobody will tell."""
         self.replies_undelivered = 0
         self._ipc_path = ""
         self._configure(limits)
@@ -102,40 +104,52 @@ class Frontend:
         return str(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
 
     def filenos(self) -> tuple[int, int]:
+        """Of the messages, to be ``read``, and of the clients' coming and going: ``watch``."""
         return int(self._router.fileno()), self._monitor.fileno()
+
+    def has_message(self) -> bool:
+        """Whether there is something to ``read``: ask after answers were sent, before sleeping."""
+        return has_message(self._router)
 
     def read(self, emit: Callable[[Event], None]) -> bool:
         """Take in what has come, up to a fair share; True if there may be more."""
-        # The monitor first: a descriptor may come back with a new client at once.
-        self._read_monitor(emit)
+        port, known = self._port, self._known
+        receive = port.receive_frame
         for _ in range(MESSAGES_PER_TURN):
-            if not has_message(self._router):
+            try:
+                client = ClientId(receive(NOBLOCK).bytes)
+            except zmq.Again:
                 return False
-            frames = self._receive(emit)
-            event = self._accept(frames)
+            frame = receive(NOBLOCK)
+            is_known = client in known or self._meet(client, frame, emit)
+            event = self._accept(client, port.receive_rest([client], frame, _FRAMES_MAX))
             if event is not None:
                 emit(event)
-            if frames[0] not in self._known and frames[0] != self._unwatched:
+            if not is_known:
                 # It left before we came to read it: nobody waits for the answer.
-                emit(ClientGone(ClientId(frames[0])))
+                emit(ClientGone(client))
         return True
 
-    def payload(self, request: RequestId) -> bytes:
-        incoming = self._open[request]
-        assert isinstance(incoming, requests.Incoming)
-        return incoming.payload
+    def watch(self, emit: Callable[[Event], None]) -> None:
+        """See who has come and who has gone."""
+        for event, descriptor in self._monitor.read():
+            if event == zmq.EVENT_ACCEPTED:
+                self._connections.add(descriptor)
+            else:
+                self._connections.discard(descriptor)
+                self._forget_client(descriptor, emit)
 
-    def once_name(self, request: RequestId) -> bytes | None:
-        """By what the core knows the request, if it is marked ``once`` and has an id."""
+    def incoming(self, request: RequestId) -> requests.Incoming:
+        """What the request is, as its client sent it."""
         incoming = self._open[request]
         assert isinstance(incoming, requests.Incoming)
-        return _once_name(incoming.header)
+        return incoming
 
     def answer(self, action: Answer) -> None:
         incoming = self._open.pop(action.request)
-        body = replies.encode_answer(
-            action.reply, action.worker.slot, action.attempts, action.tried, _id(incoming)
-        )
+        assert type(incoming) is requests.Incoming
+        worker, id = action.worker.slot, incoming.header.id
+        body = replies.encode_answer(action.reply, worker, action.attempts, action.tried, id)
         self._send(incoming.envelope, body)
 
     def refuse(self, action: Refuse) -> None:
@@ -152,49 +166,35 @@ class Frontend:
         if self._ipc_path:  # libzmq leaves the file behind
             Path(self._ipc_path).unlink(missing_ok=True)
 
-    def _receive(self, emit: Callable[[Event], None]) -> list[bytes]:
-        """One message; of one with far too many frames only the first are kept."""
-        router = self._router
-        frames = [router.recv(NOBLOCK)]
-        if frames[0] not in self._known:
-            frames.append(self._meet(ClientId(frames[0]), emit))
-        while router.getsockopt(zmq.RCVMORE):
-            if len(frames) <= requests.FRAMES_MAX:
-                frames.append(router.recv(NOBLOCK))
-            else:
-                router.recv(NOBLOCK, copy=False)
-        return frames
-
-    def _meet(self, client: ClientId, emit: Callable[[Event], None]) -> bytes:
-        """Read a new client's first frame and learn which connection it came by."""
-        frame = self._router.recv(NOBLOCK, copy=False)
+    def _meet(self, client: ClientId, frame: zmq.Frame, emit: Callable[[Event], None]) -> bool:
+        """Learn which connection a new client's first frame came by; False if that has ended."""
         try:
             descriptor = int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
             # A peer that speaks ZMTP 2 or older, as random bytes may, comes without a descriptor:
             # nobody will tell of its end, so it is not kept in mind either.
-            self._unwatched = client
-            return bytes(frame.bytes)
-        if descriptor not in self._connections:
-            self._read_monitor(emit)  # the news of its connection may have come meanwhile
+            return True
+        # Who had this descriptor before is gone, and the news of that comes before the new one's.
+        self.watch(emit)
         if descriptor in self._connections:
             self._forget_client(descriptor, emit)
             self._clients[descriptor] = client
             self._known.add(client)
-        return bytes(frame.bytes)
+            return True
+        return False
 
-    def _accept(self, frames: Sequence[bytes]) -> Event | None:
+    def _accept(self, client: ClientId, frames: list[Part]) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""
         incoming = requests.decode_request(frames)
-        if isinstance(incoming, requests.Incoming) and incoming.header.hello:
-            self._send(incoming.envelope, replies.encode_welcome(self._life, _id(incoming)))
-            return None
         request = RequestId(next(self._numbers))
-        self._open[request] = incoming
-        client = ClientId(frames[0])
         if isinstance(incoming, requests.Unreadable):
+            self._open[request] = incoming
             return RequestUnreadable(request, client, incoming.error)
         header = incoming.header
+        if header.hello:
+            self._send(incoming.envelope, replies.encode_welcome(self._life, header.id))
+            return None
+        self._open[request] = incoming
         return RequestArrived(
             request,
             client,
@@ -203,25 +203,15 @@ class Frontend:
             header.try_timeout_s,
             header.once,
             header.priority,
-            _once_name(header),
+            once_name(header) if header.once else None,
         )
 
     def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
         try:
-            for frame in envelope:
-                self._router.send(frame, NOBLOCK_SNDMORE)
-            self._router.send(body, NOBLOCK)
+            self._port.send(envelope, body)
         except zmq.ZMQError:
             # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
             self.replies_undelivered += 1
-
-    def _read_monitor(self, emit: Callable[[Event], None]) -> None:
-        for event, descriptor in self._monitor.read():
-            if event == zmq.EVENT_ACCEPTED:
-                self._connections.add(descriptor)
-            else:
-                self._connections.discard(descriptor)
-                self._forget_client(descriptor, emit)
 
     def _forget_client(self, descriptor: int, emit: Callable[[Event], None]) -> None:
         """Whoever came by this connection before is gone."""
@@ -231,8 +221,9 @@ class Frontend:
             emit(ClientGone(client))
 
 
-def _once_name(header: requests.Header) -> bytes | None:
-    """A digest, so that what is kept of many ids does not depend on how long they are."""
+def once_name(header: requests.Header) -> bytes | None:
+    """By what the core knows a request that is marked ``once`` and has an id: a digest, so that
+    what is kept of many ids does not depend on how long they are."""
     if not header.once or header.id is None:
         return None
     kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)

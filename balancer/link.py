@@ -6,11 +6,13 @@ must not reach a successor. No REQ_RELAXED: a late reply would be taken for the 
 Heartbeats find frozen processes and vanished hosts; only a timeout finds a busy loop.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import zmq
 
 from balancer.core.events import (
+    BatchReplied,
     Event,
     ReplyArrived,
     WorkerConnected,
@@ -18,9 +20,15 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
-from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE, Monitor, has_message
+from balancer.monitor import Monitor, has_message
+from balancer.port import Part, Port
 from balancer.wire import tasks, values
-from balancer.wire.worker_replies import decode_worker_reply
+from balancer.wire.worker_replies import (
+    decode_batch_reply,
+    decode_pong,
+    decode_took_s,
+    decode_worker_reply,
+)
 
 HEARTBEAT_IVL_MS = 500
 HEARTBEAT_TIMEOUT_MS = 1500
@@ -46,6 +54,9 @@ _EVENTS = (
     | _HANDSHAKE_FAILED
 )
 
+_FRAMES_BESIDE = 2
+"""A header, and one more that tells that there are too many."""
+
 
 class Link:
     """A link is disposable: once it has said WorkerLost, close it and open another."""
@@ -69,9 +80,14 @@ class Link:
         self._must_ping = must_ping
         self._beside_older = beside_older
         self._max_body_bytes = max_body_bytes
+        self._is_new = False
+        """The handshake has succeeded, and nobody was told."""
         self._is_pinging = False
+        self._owed = 0
+        """Replies that it has not sent yet: to one request, or to those of a batch."""
         self._lost: WorkerLost | None = None
         self._socket = context.socket(zmq.REQ)
+        self._port = Port(self._socket)
         self._configure()
         try:
             self._monitor = Monitor(context, self._socket, _EVENTS)
@@ -93,62 +109,74 @@ class Link:
     def filenos(self) -> tuple[int, int]:
         return int(self._socket.fileno()), self._monitor.fileno()
 
-    def send(self, frames: list[bytes]) -> bool:
-        """Hand a task over; False if it certainly was not delivered. Then call ``read`` soon:
-        sending may have swallowed the wake-up of something that arrived (zmq_getsockopt(3),
-        ZMQ_FD)."""
-        self._watch()
-        return self._lost is None and self._send(frames)
+    def send(self, frames: Sequence[Any], requests: int = 1) -> bool:
+        """Hand a task, or a batch of several, over; False if it certainly was not delivered. Of a
+        death that nobody has looked for since the last ``watch`` only ``read`` will tell.
+
+        The wake-up of its reply is not swallowed: libzmq looks for news when a send begins, and
+        the reply cannot come before the last frame has left.
+        """
+        if self._lost is not None:
+            return False
+        try:
+            self._port.send(frames[:-1], frames[-1])
+        except zmq.ZMQError:
+            return False  # EAGAIN: no pipe; EFSM: a reply is still owed
+        self._owed = requests
+        return True
+
+    def read_reply(self) -> Event | None:
+        """The reply that has arrived; after None, ``read`` tells what else has happened. To a
+        request there is one reply, so there are no more."""
+        if not self._owed:
+            has_message(self._socket)  # or the descriptor, woken by the handshake, stays readable
+            return None
+        frames = self._port.receive(self._owed + _FRAMES_BESIDE)
+        return self._reply(frames) if frames is not None else None
 
     def read(self) -> Iterator[Event]:
         """Everything that has happened. The replies come before and after the monitor's news,
         for a worker's last reply arrives just ahead of the news of its death."""
         yield from self._replies()
-        if self._watch():
+        self.watch()
+        if self._is_new:
+            self._is_new = False
             yield WorkerConnected(self.worker, self._beside_older)
             if not self._must_ping:
                 yield WorkerReady(self.worker)
             else:
-                self._is_pinging = self._send(tasks.PING)
+                self._is_pinging = self.send(tasks.PING)
         if self._lost is not None:
             yield from self._replies()
             yield self._lost
+
+    def watch(self) -> None:
+        """Look what became of it, so that ``send`` knows of its death. ``read`` tells the rest."""
+        for event, _ in self._monitor.read():
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._is_new = True
+            elif self._lost is None:
+                self._lost = WorkerLost(self.worker, _LOST.get(event, "its link broke"))
 
     def close(self) -> None:
         self._monitor.close()
         self._socket.close(0)
 
-    def _send(self, frames: list[bytes]) -> bool:
-        last = len(frames) - 1
-        try:
-            for number, frame in enumerate(frames):
-                self._socket.send(frame, NOBLOCK_SNDMORE if number < last else NOBLOCK)
-        except zmq.ZMQError:
-            return False  # EAGAIN: no pipe; EFSM: a reply is still owed
-        return True
-
     def _replies(self) -> Iterator[Event]:
-        while has_message(self._socket):
-            try:
-                frames = self._socket.recv_multipart(NOBLOCK)
-            except zmq.Again:
-                return  # POLLIN may come without a message: zeromq/libzmq issue 4527
-            if self._is_pinging:
-                self._is_pinging = False
-                if frames[-1]:
-                    yield WorkerReady(self.worker)
-                else:
-                    self._lost = WorkerLost(self.worker, "it answered the ping with nothing")
-            else:
-                reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
-                yield ReplyArrived(self.worker, reply)
+        # POLLIN may come without a message (zeromq/libzmq issue 4527): only a receive tells.
+        while (event := self.read_reply()) is not None:
+            yield event
 
-    def _watch(self) -> bool:
-        """Read the monitor; True if the handshake has succeeded just now."""
-        has_connected = False
-        for event, _ in self._monitor.read():
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                has_connected = True
-            elif self._lost is None:
-                self._lost = WorkerLost(self.worker, _LOST.get(event, "its link broke"))
-        return has_connected
+    def _reply(self, frames: list[Part]) -> Event | None:
+        owed, self._owed = self._owed, 0
+        if self._is_pinging:
+            self._is_pinging = False
+            if len(frames[-1]):
+                return WorkerReady(self.worker, decode_pong(frames))
+            self._lost = WorkerLost(self.worker, "it answered the ping with nothing")
+            return None
+        if owed == 1:
+            reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
+            return ReplyArrived(self.worker, reply)
+        replies = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
+        return BatchReplied(self.worker, replies, decode_took_s(frames))

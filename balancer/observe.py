@@ -15,6 +15,7 @@ from balancer.core.events import (
     FailedTry,
     Forget,
     Forward,
+    ForwardBatch,
     Reason,
     Refuse,
     ReplyDropped,
@@ -28,6 +29,7 @@ from balancer.core.events import (
 
 LINES_PER_SECOND = 50
 LINES_BURST = 200
+_ARRIVALS = {RequestArrived, RequestUnreadable}
 _NOT_WORTH_A_LINE = {Why.EMPTY}
 _QUIET = {Reason.MALFORMED, Reason.TOO_LARGE, Reason.CLIENT_LIMIT, Reason.QUEUE_FULL}
 
@@ -82,27 +84,51 @@ class Observer:
 
     def note(self, now: float, event: Event | None, actions: Sequence[Action]) -> list[Line]:
         """Count what happened; the lines worth writing. ``event`` is None for expired timers."""
-        if isinstance(event, RequestArrived | RequestUnreadable):
+        if type(event) in _ARRIVALS:
             self._totals["requests"] += 1
-            self._arrived_at[event.request] = now
-        lines = []
+            self._arrived_at[event.request] = now  # type: ignore[union-attr]
+        lines: list[Line] = []
         for number, action in enumerate(actions):
-            for line in self._note_action(now, action, actions[number + 1 :]):
-                left_out = self._throttle.admit(now)
-                if left_out:
-                    lines.append(Line("warning", f"{left_out} lines about requests left out", {}))
-                if left_out is not None:
-                    lines.append(line)
+            # Most actions are of two kinds that are only counted.
+            if type(action) is Forward:
+                self._count_try(now, action)
+            elif type(action) is Answer and not action.tried:
+                self._count_answer(now, action)
+            else:
+                following = actions[number + 1 :]
+                lines += self._admitted(now, self._note_action(now, action, following))
         return lines
+
+    def _count_try(self, now: float, action: Forward) -> None:
+        self._totals["tries"] += 1
+        self._totals["failovers"] += action.attempt > 1
+        self._figures(action.worker).started_at = now
+
+    def _count_answer(self, now: float, action: Answer) -> float:
+        """How long the client has waited for it."""
+        figures = self._figures(action.worker)
+        figures.served += 1
+        figures.busy_s += now - figures.started_at
+        status = action.reply.status
+        if status != 200:
+            self._by_reason["handler_error" if status == 500 else "malformed"] += 1
+        return self._end(now, action.request, status)
+
+    def _admitted(self, now: float, lines: Iterator[Line]) -> Iterator[Line]:
+        for line in lines:
+            left_out = self._throttle.admit(now)
+            if left_out:
+                yield Line("warning", f"{left_out} lines about requests left out", {})
+            if left_out is not None:
+                yield line
 
     def _note_action(
         self, now: float, action: Action, following: Sequence[Action]
     ) -> Iterator[Line]:
         match action:
-            case Forward(worker, _, attempt):
-                self._totals["tries"] += 1
-                self._totals["failovers"] += attempt > 1
-                self._figures(worker).started_at = now
+            case ForwardBatch(_, tries):
+                for one in tries:
+                    self._count_try(now, one)
             case TryFailed(worker, _, _, why):
                 figures = self._figures(worker)
                 figures.failures[why] += 1
@@ -110,15 +136,8 @@ class Observer:
                     figures.busy_s += action.took_s
                 if why not in _NOT_WORTH_A_LINE:
                     yield self._failed_try(action, following)
-            case Answer(request, worker, reply, _, tried):
-                figures = self._figures(worker)
-                figures.served += 1
-                figures.busy_s += now - figures.started_at
-                took_s = self._end(now, request, reply.status)
-                if reply.status != 200:
-                    self._by_reason["handler_error" if reply.status == 500 else "malformed"] += 1
-                if tried:
-                    yield self._answered(action, took_s)
+            case Answer():
+                yield self._answered(action, self._count_answer(now, action))
             case Refuse(request, reason):
                 self._by_reason[reason.value] += 1
                 took_s = self._end(now, request, STATUS[reason])
@@ -142,7 +161,10 @@ class Observer:
         return now - self._arrived_at.pop(request)
 
     def _figures(self, worker: WorkerId) -> WorkerFigures:
-        return self._workers.setdefault(worker.slot, WorkerFigures())
+        figures = self._workers.get(worker.slot)
+        if figures is None:
+            figures = self._workers[worker.slot] = WorkerFigures()
+        return figures
 
     # --- lines ----------------------------------------------------------------------------------
 

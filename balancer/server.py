@@ -1,5 +1,6 @@
 """The balancer process: the loop, and its side of the conversation with the launcher."""
 
+import gc
 import os
 import resource
 import socket
@@ -11,7 +12,6 @@ from balancer.config import Config, from_json
 from balancer.control import Channel, Message
 from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import (
-    Action,
     DrainStarted,
     Event,
     Kill,
@@ -74,6 +74,8 @@ class Server:
             launcher, self._transport.selector, self._on_message, self._on_launcher_gone
         )
         self._is_launcher_stuck = False
+        self._transport.tell_of(Kill, self._say_hung)
+        self._transport.tell_of(Released, self._say_released)
         self._transport.emit(OnceNamesKnown(tuple(once_names)))
         self._static: dict[str, tuple[str, str, bool]] = {}
         """Pool, address and probe of each slot whose worker nobody of ours started."""
@@ -90,46 +92,57 @@ class Server:
             raise
         self._launcher.send({"op": "bound"})
         self._dial_endpoints(self._config)
+        # What was made by now stays: the collector need not look at it again and again.
+        gc.freeze()
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
             for event in transport.poll(until=dispatcher.next_deadline()):
-                self._note_before(event)
-                now = clock()
-                actions = dispatcher.step(event, now)
-                transport.perform(actions)
-                self._tell(now, event, actions)
-                self._release_if_late(event)
-            now = clock()
-            actions = dispatcher.expire(now)
-            if actions:
-                transport.perform(actions)
-                self._tell(now, None, actions)
+                self._step(event, clock())
+            self._expire(clock())
         self._launcher.finish(timeout_s=1.0)
         transport.close()
 
-    def _tell(self, now: float, event: Event | None, actions: Sequence[Action]) -> None:
-        """Let the log and the launcher know what concerns them."""
-        self._log(self._observer.note(now, event, actions))
-        if isinstance(event, WorkerReady):
-            self._transport.endpoints.note_ready(event.worker)
-            self._say("ready", event.worker)
-            if event.worker.slot in self._static:
-                self._log([_line("info", event.worker, "is in rotation")])
-        for action in actions:
-            if isinstance(action, Kill):
-                self._say("hung", action.worker, request=self._names(action.requests))
-            elif isinstance(action, Released):
-                self._say("released", action.worker)
+    def _step(self, event: Event, now: float) -> None:
+        if type(event) is WorkerLost:
+            self._note_loss(event)
+        actions = self._dispatcher.step(event, now)
+        self._transport.perform(actions)
+        lines = self._observer.note(now, event, actions)
+        if lines:
+            self._log(lines)
+        if type(event) is WorkerReady:
+            self._note_ready(event)
+        elif type(event) is WorkerConnected:
+            self._release_if_late(event)
 
-    def _note_before(self, event: Event) -> None:
-        """Tell the launcher of a lost worker while it is still known what it held."""
-        if isinstance(event, WorkerLost):
-            member = self._dispatcher.pools.find(event.worker)
-            held = member.held if member is not None else None
-            names = self._names(held.requests) if held is not None else None
-            self._say("lost", event.worker, cause=event.cause, request=names)
-            if member is not None and event.worker.slot in self._static:
-                self._log([_line("warning", event.worker, f"is lost: {event.cause}")])
+    def _expire(self, now: float) -> None:
+        actions = self._dispatcher.expire(now)
+        if actions:
+            self._transport.perform(actions)
+            self._log(self._observer.note(now, None, actions))
+
+    # --- what the launcher and the log are told ---------------------------------------------------
+
+    def _note_ready(self, event: WorkerReady) -> None:
+        self._transport.endpoints.note_ready(event.worker)
+        self._say("ready", event.worker)
+        if event.worker.slot in self._static:
+            self._log([_line("info", event.worker, "is in rotation")])
+
+    def _note_loss(self, event: WorkerLost) -> None:
+        """Tell of a lost worker while it is still known what it held."""
+        member = self._dispatcher.pools.find(event.worker)
+        held = member.held if member is not None else None
+        names = self._names(held.requests) if held is not None else None
+        self._say("lost", event.worker, cause=event.cause, request=names)
+        if member is not None and event.worker.slot in self._static:
+            self._log([_line("warning", event.worker, f"is lost: {event.cause}")])
+
+    def _say_hung(self, action: Kill) -> None:
+        self._say("hung", action.worker, request=self._names(action.requests))
+
+    def _say_released(self, action: Released) -> None:
+        self._say("released", action.worker)
 
     def _names(self, requests: Sequence[RequestId]) -> str | None:
         """What a worker holds, in words: of a batch the first few."""
@@ -138,14 +151,11 @@ class Server:
             names.append(f"{len(requests) - NAMES_MAX} more")
         return ", ".join(names) or None
 
-    def _release_if_late(self, event: Event) -> None:
+    def _release_if_late(self, event: WorkerConnected) -> None:
         """Close a link that came about only when a newer one had its slot: where descriptors are
         short, a dial takes seconds. Its process would wait for its release without end."""
-        if not isinstance(event, WorkerConnected):
-            return
         if self._dispatcher.pools.find(event.worker) is None:
             self._transport.perform([Released(event.worker)])
-            self._say("released", event.worker)
 
     def _say(self, op: str, worker: WorkerId, **fields: Any) -> None:
         self._launcher.send(

@@ -9,8 +9,9 @@ used is looked at once more before the loop sleeps.
 import heapq
 import selectors
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import zmq
 
@@ -20,6 +21,7 @@ from balancer.core.events import (
     Event,
     Forget,
     Forward,
+    ForwardBatch,
     Outcome,
     Refuse,
     Released,
@@ -30,9 +32,9 @@ from balancer.core.events import (
 )
 from balancer.core.limits import Limits
 from balancer.endpoints import Endpoint, Endpoints
-from balancer.frontend import Frontend
+from balancer.frontend import Frontend, once_name
 from balancer.link import Link
-from balancer.wire import tasks
+from balancer.wire import requests, tasks
 
 NO_DESCRIPTORS_PAUSE_S = 5.0
 STALL_S = 0.02
@@ -70,11 +72,25 @@ class Transport:
         self.endpoints = Endpoints(self._dial_endpoint, self._is_linked, self._after)
         self._numbers = count(1)
         self._events: list[Event] = []
+        self._replying: list[Link] = []
+        """Whose descriptor told of a reply."""
         self._touched: dict[Link, None] = {}
-        self._read_frontend_again = False
+        """Who may have more to tell than a reply."""
+        self._must_read_frontend = False
         self._later: list[tuple[float, int, Callable[[], None]]] = []
-        for descriptor in self.frontend.filenos():
-            self.selector.register(descriptor, selectors.EVENT_READ, self._read_frontend)
+        self._performers: dict[type[Action], Callable[[Any], None]] = {
+            Forward: self._forward,
+            ForwardBatch: self._forward_batch,
+            Answer: self._answer,
+            Refuse: self._refuse,
+            Forget: self._forget,
+            Released: self._release,
+        }
+        messages, clients = self.frontend.filenos()
+        self.selector.register(messages, selectors.EVENT_READ, self._on_requests)
+        self.selector.register(
+            clients, selectors.EVENT_READ, lambda: self.frontend.watch(self.emit)
+        )
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -82,49 +98,67 @@ class Transport:
         """Let the next ``poll`` return this event too."""
         self._events.append(event)
 
-    def poll(self, until: float | None) -> list[Event]:
+    def poll(self, until: float | None) -> Iterator[Event]:
         """What has happened; waits for something to happen, at the longest until that instant.
 
-        Whoever lets dates pass after this call has seen all that arrived before them: a worker
-        that replied in time is not late because we were (SIGSTOP, a loaded machine).
+        Perform what follows from an event before the next is asked for. Whoever lets dates pass
+        when all have come has seen all that arrived before them: a worker that replied in time
+        is not late because we were (SIGSTOP, a loaded machine).
         """
-        self._read_touched()
-        self._read_ready(self._patience_s(until))
+        self._look(self._patience_s(until))
+        yield from self._news()
         if until is not None and time.monotonic() > until + STALL_S:
-            self._catch_up()
+            for _ in range(SETTLE_TURNS_MAX):
+                if not self._look(SETTLE_S):
+                    break
+                yield from self._news()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
-        events, self._events = self._events, []
-        return events
+        yield from self._take_emitted()
 
-    def _read_ready(self, patience_s: float | None) -> bool:
+    def _look(self, patience_s: float | None) -> bool:
+        """Which sockets have something to read: the deaths that they tell of are known from now
+        on, everything else is read as ``_news``."""
         ready = self.selector.select(patience_s)
         for key, _ in ready:
             key.data()
         return bool(ready)
 
-    def _catch_up(self) -> None:
-        for _ in range(SETTLE_TURNS_MAX):
-            self._read_touched()
-            if not self._read_ready(SETTLE_S):
-                return
+    def _news(self) -> Iterator[Event]:
+        """Replies before requests: they free workers, and after the last answer was sent nothing
+        need be read once more."""
+        yield from self._take_emitted()
+        links, self._replying = self._replying, []
+        for link in links:
+            if self._links.get(link.worker) is link:  # not closed since it was seen to be ready
+                event = link.read_reply()
+                if event is not None:
+                    yield event
+                else:
+                    self._touched[link] = None
+        touched, self._touched = self._touched, {}
+        for link in touched:
+            self._read_link(link)
+        yield from self._take_emitted()
+        if self._must_read_frontend:
+            self._must_read_frontend = self.frontend.read(self._events.append)
+            yield from self._take_emitted()
+
+    def _take_emitted(self) -> Iterator[Event]:
+        events, self._events = self._events, []
+        return iter(events)
 
     def _patience_s(self, until: float | None) -> float | None:
-        if self._events or self._read_frontend_again:
+        if self._must_read_frontend and not self.frontend.has_message():
+            self._must_read_frontend = False
+        if self._events or self._touched or self._must_read_frontend:
             return 0.0
         if self._later and (until is None or self._later[0][0] < until):
             until = self._later[0][0]
         return None if until is None else max(0.0, until - time.monotonic())
 
-    def _read_touched(self) -> None:
-        touched, self._touched = self._touched, {}
-        for link in touched:
-            self._read_link(link)
-        if self._read_frontend_again:
-            self._read_frontend()
-
-    def _read_frontend(self) -> None:
-        self._read_frontend_again = self.frontend.read(self.emit)
+    def _on_requests(self) -> None:
+        self._must_read_frontend = True
 
     def _read_link(self, link: Link) -> None:
         if self._links.get(link.worker) is not link:
@@ -136,47 +170,89 @@ class Transport:
 
     # --- the way out ----------------------------------------------------------------------------
 
+    def tell_of(self, kind: type[Action], callback: Callable[[Any], None]) -> None:
+        """Call back for every action of this kind, too, after it was performed."""
+        perform = self._performers.get(kind, lambda action: None)
+
+        def perform_and_tell(action: Action) -> None:
+            perform(action)
+            callback(action)
+
+        self._performers[kind] = perform_and_tell
+
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the core decided. Actions that only tell of something are nobody's work here."""
         for action in actions:
-            match action:
-                case Forward():
-                    self._forward(action)
-                case Answer():
-                    self.frontend.answer(action)
-                    self._read_frontend_again = True
-                case Refuse():
-                    self.frontend.refuse(action)
-                    self._read_frontend_again = True
-                case Forget(request):
-                    self.frontend.forget(request)
-                case Released(worker) if worker in self._links:
-                    self._close(self._links[worker])
-                case _:
-                    pass
+            perform = self._performers.get(type(action))
+            if perform is not None:
+                perform(action)
+
+    def _answer(self, action: Answer) -> None:
+        self.frontend.answer(action)
+        self._must_read_frontend = True  # sending may have swallowed the news of a request
+
+    def _refuse(self, action: Refuse) -> None:
+        self.frontend.refuse(action)
+        self._must_read_frontend = True
+
+    def _forget(self, action: Forget) -> None:
+        self.frontend.forget(action.request)
+
+    def _release(self, action: Released) -> None:
+        link = self._links.get(action.worker)
+        if link is not None:
+            self._close(link)
 
     def request_name(self, request: int) -> str:
         """The request's name in logs and for workers; no other balancer process gives it."""
         return f"{self._boot}-{request}"
 
     def _forward(self, action: Forward) -> None:
-        once_name = self.frontend.once_name(action.request)
-        if once_name is not None and not self._tell_once(once_name):
-            # As if the worker had said that it is too late: it is free, and nothing has run.
-            self.emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
-            return
         link = self._links.get(action.worker)
+        incoming = self.frontend.incoming(action.request)
+        if incoming.header.once and not self._may_go(action, incoming.header, link):
+            return
         frames = tasks.encode_task(
             self.request_name(action.request),
             action.attempt,
             action.remaining_s,
             action.expires_at if link is not None and link.is_ours else None,
-            self.frontend.payload(action.request),
+            incoming.payload,
         )
-        if link is not None and link.send(frames):
-            self._touched[link] = None
-        else:
-            self.emit(WorkerLost(action.worker, "it was gone already", undelivered=True))
+        self._send(action.worker, link, frames)
+
+    def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
+        """Of a request marked ``once`` the launcher is told first; and whether it was delivered
+        will decide whether another worker may have it, so look who is alive."""
+        name = once_name(header)
+        if name is not None and not self._tell_once(name):
+            # As if the worker had said that it is too late: it is free, and nothing has run.
+            self.emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
+            return False
+        if link is not None:
+            link.watch()
+        return True
+
+    def _forward_batch(self, action: ForwardBatch) -> None:
+        link = self._links.get(action.worker)
+        is_ours = link is not None and link.is_ours
+        headers = [
+            (
+                self.request_name(one.request),
+                one.attempt,
+                one.remaining_s,
+                one.expires_at if is_ours else None,
+            )
+            for one in action.tries
+        ]
+        payloads = [self.frontend.incoming(one.request).payload for one in action.tries]
+        self._send(action.worker, link, tasks.encode_batch(headers, payloads), len(payloads))
+
+    def _send(
+        self, worker: WorkerId, link: Link | None, frames: Sequence[Any], requests: int = 1
+    ) -> None:
+        if link is None or not link.send(frames, requests):
+            self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
             if link is not None:
                 self._touched[link] = None
 
@@ -216,8 +292,14 @@ class Transport:
             )
             return
         self._links[worker] = link
-        for descriptor in link.filenos():
-            self.selector.register(descriptor, selectors.EVENT_READ, lambda: self._read_link(link))
+        replies, deaths = link.filenos()
+        self.selector.register(replies, selectors.EVENT_READ, lambda: self._replying.append(link))
+        self.selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
+        self._touched[link] = None
+
+    def _watch(self, link: Link) -> None:
+        """Something became of it: if that was its death, nothing is sent to it in this turn."""
+        link.watch()
         self._touched[link] = None
 
     def note_exit(self, worker: WorkerId, cause: str) -> None:

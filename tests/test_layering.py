@@ -35,7 +35,7 @@ GROUPS = {
     "control": "balancer.control balancer.runtime_directory balancer.status",
     "configuration": """
         balancer.config balancer.sources balancer.options balancer.kinds balancer.durations""",
-    "sockets": "balancer.monitor",
+    "sockets": "balancer.monitor balancer.port",
     "lifeline": "balancer.lifeline",
     "text": "balancer.printable",
     "wire": """
@@ -74,7 +74,7 @@ USED_BY = {
         balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.worker_replies balancer.wire.values""",
     "zmq": """
-        balancer.transport balancer.frontend balancer.link balancer.monitor
+        balancer.transport balancer.frontend balancer.link balancer.monitor balancer.port
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",

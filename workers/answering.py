@@ -24,7 +24,9 @@ def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> li
         if tasks.is_batch(frames):
             batch = tasks.decode_batch(frames)
             respond = _respond_whole if handler.is_whole else _respond_each
-            return tasks.encode_batch_reply(respond(batch, handler, max_body_bytes))
+            began_at = time.monotonic()
+            replies = respond(batch, handler, max_body_bytes)
+            return tasks.encode_batch_reply(replies, time.monotonic() - began_at)
         task = tasks.decode_task(frames)
     except values.WireError as error:
         return tasks.encode_error(400, str(error))

@@ -20,6 +20,8 @@ def companions(
     """
     if limits.batch_max == 1 or member.batching is Batching.NONE or first.must_go_alone:
         return []
+    if not _is_in_time(first, limits, now):
+        return []
     most = _requests_max(member, queue.waiting(member.pool), limits)
     found: list[Request] = []
     size_bytes = first.size_bytes
@@ -35,11 +37,15 @@ def companions(
             or other.must_go_alone
             or other.gives_way
             or other.try_timeout_s != first.try_timeout_s
-            or other.deadline - now < limits.try_start_min_s
+            or not _is_in_time(other, limits, now)
         ):
             break
         found.append(other)
     return found
+
+
+def _is_in_time(request: Request, limits: Limits, now: float) -> bool:
+    return request.deadline - now >= limits.try_start_min_s
 
 
 def _requests_max(member: Member, waiting: int, limits: Limits) -> int:
@@ -65,7 +71,15 @@ def waits_for_company(
     """Whether the request, which is in the worker's line, had better wait for others to join."""
     return (
         member.batching is Batching.WHOLE
-        and now < request.arrived_at + limits.batch_wait_s
+        and now < company_until(request, limits)
         and not request.must_go_alone
         and queue.waiting(member.pool) < limits.batch_max
     )
+
+
+def company_until(request: Request, limits: Limits) -> float:
+    """When its wait for others is over: they are not worth more than half of its patience."""
+    ends_at = request.deadline
+    if request.queue_alarm is not None:
+        ends_at = min(ends_at, request.queue_alarm.when)
+    return request.arrived_at + min(limits.batch_wait_s, (ends_at - request.arrived_at) / 2)

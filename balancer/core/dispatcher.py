@@ -23,7 +23,6 @@ class Dispatcher:
 
     def __init__(self, limits: Limits, pools: Iterable[str]) -> None:
         self.pools = Pools(pools)
-        self.is_draining = False
         self._deadlines = Deadlines()
         self._drain_alarm: Alarm | None = None
         self._actions: list[Action] = []
@@ -33,7 +32,7 @@ class Dispatcher:
             limits, self.pools, self._requests, self._placing, self._deadlines, self._actions
         )
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
-            ev.RequestArrived: self._on_request_arrived,
+            ev.RequestArrived: self._placing.accept,
             ev.RequestUnreadable: self._on_request_unreadable,
             ev.OnceNamesKnown: self._on_once_names_known,
             ev.ClientGone: self._on_client_gone,
@@ -76,9 +75,13 @@ class Dispatcher:
         return self._deadlines.next()
 
     @property
+    def is_draining(self) -> bool:
+        return self._requests.is_draining
+
+    @property
     def drained(self) -> bool:
         """Nothing new is taken and everything accepted has its answer."""
-        return self.is_draining and not self._requests
+        return self._requests.is_draining and not self._requests
 
     @property
     def open_requests(self) -> int:
@@ -94,9 +97,6 @@ class Dispatcher:
         return actions
 
     # --- requests and their clients -----------------------------------------------------------
-
-    def _on_request_arrived(self, event: ev.RequestArrived, now: float) -> None:
-        self._placing.accept(event, now, is_draining=self.is_draining)
 
     def _on_request_unreadable(self, event: ev.RequestUnreadable, now: float) -> None:
         self._actions.append(ev.Refuse(event.request, Reason.MALFORMED, detail=event.error))
@@ -151,7 +151,7 @@ class Dispatcher:
     # --- drain --------------------------------------------------------------------------------
 
     def _on_drain_started(self, event: ev.DrainStarted, now: float) -> None:
-        self.is_draining = True
+        self._requests.is_draining = True
         self._deadlines.cancel(self._drain_alarm)
         self._drain_alarm = self._deadlines.set(now + event.timeout_s, ev.DrainTimedOut())
 

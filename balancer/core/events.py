@@ -87,7 +87,7 @@ class WorkerReply:
 
     outcome: Outcome
     status: int = 200
-    value: bytes = b""
+    value: bytes | memoryview = b""
     error: str = ""
 
 
@@ -207,6 +207,8 @@ class BatchReplied:
 
     worker: WorkerId
     replies: tuple[WorkerReply, ...]
+    took_s: float | None = None
+    """How long the worker says that it took for them, without the way there and back."""
 
 
 @record
@@ -245,8 +247,9 @@ class WayGiven:
 
 @record
 class TryTimedOut:
+    """The worker's try is over, unless it has a later one by now."""
+
     worker: WorkerId
-    request: RequestId
 
 
 @record

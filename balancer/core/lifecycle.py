@@ -4,14 +4,13 @@ Rule 1: every change of a request's phase is a row of TRANSITIONS; a missing row
 Rule 2: this file knows no worker, no queue and no clock but the instants it is handed.
 """
 
-from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 
 from balancer.core.deadlines import Alarm
 from balancer.core.events import ClientId, FailedTry, RequestArrived, RequestId, Why, WorkerId
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     QUEUED = "queued"
     TRYING = "trying"
     ANSWERED = "answered"
@@ -19,7 +18,7 @@ class Phase(Enum):
     DROPPED = "dropped"
 
 
-class Signal(Enum):
+class Signal(StrEnum):
     FORWARDED = "forwarded"
     TRY_FAILED = "try failed"
     ANSWERED = "answered"
@@ -137,12 +136,6 @@ class Request:
 
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
-
-    def alarms(self) -> Iterator[Alarm | None]:
-        yield self.deadline_alarm
-        yield self.queue_alarm
-        yield self.grace_alarm
-        yield self.way_alarm
 
     def forwarded_to(self, worker: WorkerId, now: float, *, is_accompanied: bool) -> None:
         self.move(Signal.FORWARDED)

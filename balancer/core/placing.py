@@ -4,7 +4,7 @@ Failover is no special path: a failed try puts its request back into the queue, 
 were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
-from balancer.core.batches import companions, waits_for_company
+from balancer.core.batches import companions, company_until, waits_for_company
 from balancer.core.deadlines import Deadlines
 from balancer.core.events import (
     Action,
@@ -54,9 +54,9 @@ class Placing:
         self._requests.reconfigure(limits)
         self.place_all(now)
 
-    def accept(self, event: RequestArrived, now: float, *, is_draining: bool) -> None:
+    def accept(self, event: RequestArrived, now: float) -> None:
         """Take the request in and place it, or turn it away at the door."""
-        request = self._requests.take_in(event, now, is_draining=is_draining)
+        request = self._requests.take_in(event, now)
         if request is not None:
             self._place(request, now, is_joining=True)
 
@@ -83,7 +83,9 @@ class Placing:
             request = self._next_for(member, now)
             if request is None:
                 break
-            others = companions(request, member, self._queue, self.limits, now)
+            others = None
+            if self.limits.batch_max > 1:
+                others = companions(request, member, self._queue, self.limits, now)
             self._queue.remove(request)
             if others:
                 self._forward_batch([request, *others], member, now)
@@ -91,47 +93,59 @@ class Placing:
                 self._forward(request, member, now)
 
     def _next_for(self, member: Member, now: float) -> Request | None:
-        """The first of the worker's line that does not wait for others."""
+        """The first of the worker's line, unless all there give way to others or wait for them."""
         request = self._queue.first_for(member)
         if not self.limits.batch_wait_s or request is None:
             return request if request is not None and not request.gives_way else None
+        first: Request | None = None
         for request in self._queue.line_of(member):
             if request.gives_way:
-                break
+                continue
+            first = first or request
             if not waits_for_company(request, member, self._queue, self.limits, now):
-                return request
+                return request if request.must_go_alone else first
             self._watch_filling(request, member.pool)
         return None
 
     def _watch_filling(self, request: Request, pool: Pool) -> None:
         """Look into the line again when the request has waited for company long enough."""
-        ends_at = request.arrived_at + self.limits.batch_wait_s
+        ends_at = company_until(request, self.limits)
         if pool.fill_alarm is None or not pool.fill_alarm.is_set or ends_at < pool.fill_alarm.when:
             self._deadlines.cancel(pool.fill_alarm)
             pool.fill_alarm = self._deadlines.set(ends_at, FillEnded(pool.name))
 
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
-        may_wait = not is_joining or self._has_room_for(request)
-        match choose(request, self._pools):
-            case Try(member) if may_wait and self._must_give_way(request, member.pool, now):
-                self._queue.add(request, member.pool)
-            case Try(member) if may_wait and self._may_fill(request, member):
-                self._queue.add(request, member.pool)
-                self._watch_wait(request, Wait(member.pool), now)
-                self._serve_line(member, now)
-            case Try(member):
-                self._forward(request, member, now)
-            case Wait() if not may_wait:
+        choice = choose(request, self._pools)
+        if type(choice) is Wait:
+            if is_joining and not self._has_room_for(request):
                 self._requests.refuse(request, Reason.QUEUE_FULL, now)
-            case Wait() as wait:
-                self._queue.add(request, wait.pool)
-                self._watch_wait(request, wait, now)
-            case GiveUp():
-                self._requests.give_up(request, now)
+            else:
+                self._queue.add(request, choice.pool)
+                self._watch_wait(request, choice, now)
+        elif type(choice) is Try:
+            if request.gives_way or self.limits.batch_wait_s:
+                self._place_beside(request, choice.member, now, is_joining=is_joining)
+            else:
+                self._forward(request, choice.member, now)
+        else:
+            self._requests.give_up(request, now)
 
-    def _must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
-        return self._suspects.must_give_way(request, pool, now)
+    def _place_beside(
+        self, request: Request, member: Member, now: float, *, is_joining: bool
+    ) -> None:
+        """There may be a reason to wait although this worker is idle, if there is room."""
+        if is_joining and not self._has_room_for(request):
+            self._forward(request, member, now)
+        elif self._suspects.must_give_way(request, member.pool, now):
+            self._queue.add(request, member.pool)
+        elif self._may_fill(request, member):
+            self._queue.add(request, member.pool)
+            self._watch_wait(request, Wait(member.pool), now)
+            self._watch_filling(request, member.pool)
+            self._serve_line(member, now)
+        else:
+            self._forward(request, member, now)
 
     def _may_fill(self, request: Request, member: Member) -> bool:
         """Whether it joins the line although there is an idle worker, to be served with others."""
@@ -160,8 +174,9 @@ class Placing:
     def _watch_wait(self, request: Request, wait: Wait, now: float) -> None:
         """Set the dates that end this wait, beside the deadline."""
         if wait.pool is not None or wait.is_alive:
-            self._deadlines.cancel(request.grace_alarm)
-            request.grace_alarm = None
+            if request.grace_alarm is not None:
+                self._deadlines.cancel(request.grace_alarm)
+                request.grace_alarm = None
         elif request.grace_alarm is None:
             request.grace_alarm = self._deadlines.set(
                 now + self.limits.revive_grace_s, GraceEnded(request.id)
@@ -192,10 +207,12 @@ class Placing:
     def _begin_try(
         self, request: Request, member: Member, now: float, *, is_accompanied: bool
     ) -> Forward:
-        self._deadlines.cancel(request.queue_alarm)
-        self._deadlines.cancel(request.grace_alarm)
-        request.queue_alarm = request.grace_alarm = None
-        self._suspects.let_go(request)
+        if request.queue_alarm is not None or request.grace_alarm is not None:
+            self._deadlines.cancel(request.queue_alarm)
+            self._deadlines.cancel(request.grace_alarm)
+            request.queue_alarm = request.grace_alarm = None
+        if request.strikes > 1 or request.has_hung:
+            self._suspects.let_go(request)
         request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
         if request.attempts == 1:
             self._budget.note_first_try(now)
@@ -211,7 +228,10 @@ class Placing:
         patience_ends_at = now + self.limits.try_timeout_s
         give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
         self._deadlines.cancel(member.alarm)
-        alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker, requests[0]))
+        # Not at the same date as a deadline that was set later: the deadline comes first.
+        if member.try_alarm is None or not member.try_alarm.when < expires_at:
+            self._deadlines.cancel(member.try_alarm)
+            member.try_alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker))
         member.held = Held(
             requests,
             now,
@@ -219,7 +239,6 @@ class Placing:
             give_up_at,
             is_full=expires_at >= patience_ends_at,
             is_last_resort=member.state is State.EJECTED,
-            alarm=alarm,
         )
         self._pools.move(member, LinkSignal.FORWARDED)
 

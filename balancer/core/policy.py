@@ -6,19 +6,19 @@ ejected worker only by a request for which nobody in rotation is left.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
 from balancer.core.pool import Member, Pool, State
+from balancer.core.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Try:
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wait:
     """Somebody is left to ask, but not now."""
 
@@ -28,7 +28,7 @@ class Wait:
     """Somebody out of rotation is alive: overdue, or not heard of yet. It replies or is killed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GiveUp:
     """Nobody is left to ask, nor will be."""
 

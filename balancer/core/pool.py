@@ -2,18 +2,20 @@
 
 Rule 1: every change of a worker's state is a row of LINK; a missing row is our bug.
 Rule 2: a worker in rotation holds at most one try, and is idle exactly when it holds none.
+
+States and signals are texts, for the hash of a plain Enum is computed in Python at each look-up.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from balancer.core.deadlines import Alarm
 from balancer.core.events import Batching, RequestId, WorkerId
 from balancer.core.service_time import ServiceTime
 
 
-class State(Enum):
+class State(StrEnum):
     DOWN = "down"
     CONNECTING = "connecting"
     IDLE = "idle"
@@ -23,7 +25,7 @@ class State(Enum):
     DRAINING = "draining"
 
 
-class Signal(Enum):
+class Signal(StrEnum):
     CONNECTED = "connected"
     READY = "ready"
     FORWARDED = "forwarded"
@@ -76,6 +78,7 @@ class Held:
     is_last_resort: bool
     """The worker was ejected when it got the try."""
     alarm: Alarm | None = None
+    """When it is killed, once its time is over."""
 
 
 class Member:
@@ -91,6 +94,7 @@ class Member:
         "pool",
         "slot",
         "state",
+        "try_alarm",
         "worker",
     )
 
@@ -108,6 +112,9 @@ class Member:
         self.held: Held | None = None
         self.alarm: Alarm | None = None
         """While it connects: when to stop waiting for it. While it is ejected: when that ends."""
+        self.try_alarm: Alarm | None = None
+        """Due when its try times out, or before: most tries end long before, and whether the
+        alarm has the date of the one or the next costs less than a new one for each."""
         self.bad_tries = 0
         """In a row: garbled or timed out."""
         self.ejections = 0
@@ -135,6 +142,15 @@ class Pool:
 
 
 _SERVING = {State.IDLE, State.BUSY}
+_MOVES = {
+    (before, signal): (
+        state,
+        (state in _SERVING) - (before in _SERVING),
+        (state is State.EJECTED) - (before is State.EJECTED),
+    )
+    for (before, signal), state in LINK.items()
+}
+"""LINK, with what each of its rows adds to a pool's numbers."""
 
 
 class Pools:
@@ -142,13 +158,14 @@ class Pools:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._pools = {name: Pool(name) for name in names}
+        self._order = tuple(self._pools.values())
         self._members: dict[str, Member] = {}
         self._aside: dict[WorkerId, Member] = {}
         """Beside the one in its slot: successors that are not ready yet, and the retired that
         finish what they hold."""
 
     def __iter__(self) -> Iterator[Pool]:
-        return iter(self._pools.values())
+        return iter(self._order)
 
     def __repr__(self) -> str:
         return ", ".join(repr(member) for member in (*self.members(), *self._aside.values()))
@@ -166,6 +183,7 @@ class Pools:
         """The sweep goes in this order; pools that are not named stay at its end."""
         known, order = self._pools, dict.fromkeys([*names, *self._pools])
         self._pools = {name: known.get(name) or Pool(name) for name in order}
+        self._order = tuple(self._pools.values())
 
     # --- slots ------------------------------------------------------------------------------------
 
@@ -238,12 +256,13 @@ class Pools:
 
     def move(self, member: Member, signal: Signal) -> None:
         """Move its state by the table; who stood aside and is down is forgotten."""
-        state, pool = LINK[member.state, signal], member.pool
-        pool.serving += (state in _SERVING) - (member.state in _SERVING)
-        pool.ejected += (state is State.EJECTED) - (member.state is State.EJECTED)
-        if member.state is State.IDLE:
+        before, pool = member.state, member.pool
+        state, serving, ejected = _MOVES[before, signal]
+        pool.serving += serving
+        pool.ejected += ejected
+        if before is State.IDLE:
             del pool.idle[member.slot]
-        if state is State.IDLE:
+        elif state is State.IDLE:
             pool.idle[member.slot] = member
         member.state = state
         if state is State.DOWN and self._aside:

@@ -32,6 +32,8 @@ class Requests:
     ) -> None:
         self.queue = Queue()
         self.limits = limits
+        self.is_draining = False
+        """Nothing new is taken in."""
         self._pools = pools
         self._deadlines = deadlines
         self._actions = actions
@@ -67,10 +69,15 @@ class Requests:
 
     # --- how a request begins -----------------------------------------------------------------
 
-    def take_in(self, event: RequestArrived, now: float, *, is_draining: bool) -> Request | None:
+    def take_in(self, event: RequestArrived, now: float) -> Request | None:
         """The request, in no line yet; None if it is turned away at the door."""
-        reason = self._objection(event, is_draining)
+        of_client = self._clients.get(event.client)
+        if of_client is None:
+            of_client = self._clients[event.client] = {}
+        reason = self._objection(event, len(of_client))
         if reason is not None:
+            if not of_client:
+                del self._clients[event.client]
             wait_s = self._retry_after_s(reason)
             may_have_run = reason is Reason.DUPLICATE
             self._actions.append(
@@ -83,19 +90,20 @@ class Requests:
         try_timeout_s = event.try_timeout_s or limits.try_timeout_s
         request = Request(event, now, deadline, try_timeout_s)
         self._open[request.id] = request
-        self._clients.setdefault(request.client, {})[request.id] = request
-        self.once_names.add(request)
+        of_client[request.id] = request
+        if event.once:
+            self.once_names.add(request)
         request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
         return request
 
-    def _objection(self, event: RequestArrived, is_draining: bool) -> Reason | None:
+    def _objection(self, event: RequestArrived, open_requests: int) -> Reason | None:
         if event.size_bytes > self.limits.max_body_bytes:
             return Reason.TOO_LARGE
-        if is_draining:
+        if self.is_draining:
             return Reason.DRAINING
-        if self.once_names.has(event):
+        if event.once and self.once_names.has(event):
             return Reason.DUPLICATE
-        if len(self._clients.get(event.client, ())) >= self.limits.client_limit:
+        if open_requests >= self.limits.client_limit:
             return Reason.CLIENT_LIMIT
         return None
 
@@ -140,13 +148,15 @@ class Requests:
             self.queue.remove(request)
         was_trying = request.phase is Phase.TRYING
         request.move(signal)
-        for alarm in request.alarms():
-            self._deadlines.cancel(alarm)
-        has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying
-        if not has_run:
+        self._deadlines.cancel(request.deadline_alarm)
+        for alarm in (request.queue_alarm, request.grace_alarm, request.way_alarm):
+            if alarm is not None:
+                self._deadlines.cancel(alarm)
+        if request.once and not (signal is Signal.ANSWERED or request.may_have_run or was_trying):
             self.once_names.forget(request)
         del self._open[request.id]
-        self.suspects.forget(request)
+        if request.strikes > 1 or request.has_hung:
+            self.suspects.forget(request)
         of_client = self._clients[request.client]
         del of_client[request.id]
         if not of_client:

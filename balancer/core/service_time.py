@@ -7,7 +7,8 @@ _DEVIATIONS = 4
 
 
 class ServiceTime:
-    """A moving mean of the time for one request, from its hand-over to its reply."""
+    """A moving mean of the time for one request: what its worker says that it took, or else from
+    its hand-over to its reply."""
 
     __slots__ = ("_deviation_s", "mean_s")
 
@@ -28,6 +29,11 @@ class ServiceTime:
         self._deviation_s += gain * (abs(error_s) - self._deviation_s)
 
     def fit(self, budget_s: float) -> int:
-        """How many requests are done within so long, as far as can be told; at least one."""
+        """How many requests are done within so long, as far as can be told; at least one.
+
+        Two, if one is: what a lone request took includes the way there and back, and waiting for
+        a processor. Only from a batch the worker tells its own time.
+        """
         expected_s = self.mean_s + _DEVIATIONS * self._deviation_s
-        return max(1, int(budget_s / expected_s)) if expected_s else 1
+        fitting = int(budget_s / expected_s) if expected_s else 1
+        return max(fitting, 2 if 0 < self.mean_s < budget_s else 1)

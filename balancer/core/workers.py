@@ -112,7 +112,8 @@ class Workers:
             return
         self._pools.move(member, Signal.LOST)
         self._deadlines.cancel(member.alarm)
-        held = self._release(member)
+        self._deadlines.cancel(member.try_alarm)
+        held = self._take_held(member)
         for request in self._requests.tried_by(member.worker, held):
             self._placing.fail_try(request, member, why, now)
 
@@ -125,7 +126,11 @@ class Workers:
         if member.state is State.DRAINING:
             self._pools.put_aside(member)
         else:
-            self._actions.append(Released(member.worker))
+            self._release(member)
+
+    def _release(self, member: Member) -> None:
+        self._deadlines.cancel(member.try_alarm)
+        self._actions.append(Released(member.worker))
 
     def _promote(self, slot: str) -> None:
         """Who stood beside a worker that is gone has the slot to itself."""
@@ -135,35 +140,44 @@ class Workers:
             if newest is not None:
                 self._pools.succeed(newest)
 
-    def _release(self, member: Member) -> Held | None:
+    def _take_held(self, member: Member) -> Held | None:
         held, member.held = member.held, None
-        if held is not None:
+        if held is not None and held.alarm is not None:
             self._deadlines.cancel(held.alarm)
         return held
 
     # --- they reply, or do not --------------------------------------------------------------------
 
     def replied(self, event: ReplyArrived, now: float) -> None:
-        self._take_replies(event.worker, (event.reply,), now)
+        self._take_replies(event.worker, (event.reply,), None, now)
 
     def batch_replied(self, event: BatchReplied, now: float) -> None:
-        self._take_replies(event.worker, event.replies, now)
+        self._take_replies(event.worker, event.replies, event.took_s, now)
 
-    def _take_replies(self, worker: WorkerId, replies: tuple[WorkerReply, ...], now: float) -> None:
+    def _take_replies(
+        self,
+        worker: WorkerId,
+        replies: tuple[WorkerReply, ...],
+        took_s: float | None,
+        now: float,
+    ) -> None:
         member = self._pools.find(worker)
-        held = self._release(member) if member is not None else None
+        held = self._take_held(member) if member is not None else None
         if member is None or held is None:
             return
         if len(replies) != len(held.requests):
             replies = (_GARBLED,) * len(held.requests)
         is_late = member.state is State.OVERDUE
         self._pools.move(member, Signal.REPLIED)
-        self._judge(member, replies, is_late, now)
-        member.pool.service.note(now - held.started_at, len(replies))
+        is_plain = len(replies) == 1 and replies[0].outcome is Outcome.ANSWER
+        if member.bad_tries or member.ejections or not is_plain:
+            self._judge(member, replies, is_late, now)
+        took_s = now - held.started_at if took_s is None else min(took_s, now - held.started_at)
+        member.pool.service.note(took_s, len(replies))
         for request, reply in zip(held.requests, replies, strict=True):
             self._settle_reply(member, request, reply, now)
         if member.state is State.DOWN:
-            self._actions.append(Released(member.worker))
+            self._release(member)
         if member.state is State.IDLE and not is_late and not held.is_last_resort:
             self._placing.serve(member, now)
         else:
@@ -206,8 +220,12 @@ class Workers:
     def try_timed_out(self, event: TryTimedOut, now: float) -> None:
         member = self._pools.find(event.worker)
         assert member is not None
-        held = member.held
-        assert held is not None
+        held, member.try_alarm = member.held, None
+        if held is None:
+            return
+        if now < held.expires_at:
+            member.try_alarm = self._deadlines.set(held.expires_at, event)
+            return
         self._pools.move(member, Signal.TIMED_OUT)
         member.bad_tries += held.is_full
         if member.is_ours:

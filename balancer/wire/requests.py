@@ -1,12 +1,12 @@
 """Client → balancer: a request as the ROUTER sees it, and as a client writes it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
-from balancer.wire.values import WireError, decode_map, read_duration_s, read_field
+from balancer.core.records import record
+from balancer.wire.values import Blob, WireError, decode_map, read_duration_s, read_field
 
 VERSION = 1
 ENVELOPE_FRAMES_MAX = 7
@@ -19,7 +19,7 @@ FRAMES_MAX = 1 + ENVELOPE_FRAMES_MAX + 1 + 2
 Echo = bytes | str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """What a client may say about its request; everything is optional."""
 
@@ -34,33 +34,37 @@ class Header:
     """It asks the balancer itself who it is; the payload is nobody's."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Incoming:
     """A client's message: how to answer it, what it wants, and the payload nobody decoded."""
 
     envelope: Sequence[bytes]
     """Routing id first, up to and including the empty frame: the start of the answer."""
     header: Header
-    payload: bytes
+    payload: Blob
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unreadable:
     envelope: Sequence[bytes]
     error: str
     id: Echo = None
 
 
-def decode_request(frames: Sequence[bytes]) -> Incoming | Unreadable:
+def decode_request(frames: Sequence[Any]) -> Incoming | Unreadable:
     """Read a message as the ROUTER gives it, routing id first."""
+    # Almost all messages: an id of the client's own or none, and a payload alone.
+    if len(frames) > 2 and not frames[-2] and frames[-1] and _is_plain(frames):
+        return Incoming(frames[:-1], _NO_HEADER, frames[-1])
+    sizes = list(map(len, frames))
     try:
-        end = frames.index(b"", 1) + 1
+        end = sizes.index(0, 1) + 1
     except ValueError:
         return Unreadable(frames[:1], "no empty frame between envelope and body")
     envelope, body = frames[:end], frames[end:]
     if end > ENVELOPE_FRAMES_MAX + 2 or len(body) > 2:
         return Unreadable(envelope, "too many frames")
-    if any(len(frame) > ENVELOPE_FRAME_BYTES_MAX for frame in envelope):
+    if max(sizes[:end]) > ENVELOPE_FRAME_BYTES_MAX:
         return Unreadable(envelope, f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes")
     if not body:
         return Unreadable(envelope, "no body frame")
@@ -71,13 +75,18 @@ def decode_request(frames: Sequence[bytes]) -> Incoming | Unreadable:
             header = _decode_header(fields)
         except WireError as error:
             return Unreadable(envelope, f"header: {error}", _readable_id(fields))
-    if not body[-1]:
+    if not sizes[-1]:
         error_text = "the payload is zero bytes long, which no msgpack value is"
         return Unreadable(envelope, error_text, header.id)
     return Incoming(envelope, header, body[-1])
 
 
 _NO_HEADER = Header()
+
+
+def _is_plain(frames: Sequence[Any]) -> bool:
+    size = len(frames)
+    return size == 3 or (size == 4 and 0 < len(frames[1]) <= ENVELOPE_FRAME_BYTES_MAX)
 
 
 def _decode_header(fields: Mapping[str, Any]) -> Header:

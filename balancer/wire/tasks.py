@@ -11,6 +11,7 @@ import msgpack
 from balancer.wire.values import (
     BATCH_ENTRY_BYTES_MAX,
     BATCH_MAX,
+    Blob,
     WireError,
     batch_header_bytes_max,
     decode_map,
@@ -32,8 +33,8 @@ _NIL = msgpack.packb(None)
 
 
 def encode_task(
-    id: str, attempt: int, remaining_s: float, expires_at: float | None, payload: bytes
-) -> list[bytes]:
+    id: str, attempt: int, remaining_s: float, expires_at: float | None, payload: Blob
+) -> list[Any]:
     """``expires_at`` is for workers on this machine: CLOCK_MONOTONIC is the same for them."""
     remaining_ms = int(remaining_s * 1000)
     if expires_at is None:
@@ -49,8 +50,8 @@ def encode_task(
 
 
 def encode_batch(
-    headers: Sequence[tuple[str, int, float, float | None]], payloads: Sequence[bytes]
-) -> list[bytes]:
+    headers: Sequence[tuple[str, int, float, float | None]], payloads: Sequence[Blob]
+) -> list[Any]:
     """Two tasks or more in one message; each header is what ``encode_task`` takes."""
     entries = [
         (id, attempt, int(remaining_s * 1000), expires_at)
@@ -137,11 +138,12 @@ def encode_error(status: int, error: str) -> list[bytes]:
     return [msgpack.packb({"status": status, "error": error}), _NIL]
 
 
-def encode_batch_reply(replies: Sequence[list[bytes]]) -> list[bytes]:
-    """The replies to a batch in one message; each is what would be sent if it were alone."""
+def encode_batch_reply(replies: Sequence[list[bytes]], took_s: float = 0.0) -> list[bytes]:
+    """The replies to a batch in one message; each is what would be sent if it were alone. Where
+    none is an error, they tell how long they took together."""
     values = [reply[-1] for reply in replies]
     if all(len(reply) == 1 for reply in replies):
-        return [_pack_header({"batch": len(values)}), *values]
+        return [_pack_header({"batch": len(values), "took_us": int(took_s * 1e6)}), *values]
     entries = [None if len(reply) == 1 else msgpack.unpackb(reply[0]) for reply in replies]
     header = msgpack.packb({"batch": entries})
     if len(header) > batch_header_bytes_max(len(entries)):

@@ -2,9 +2,22 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
+
+
+class Large(Protocol):
+    """A frame that stays where it was received, for a copy of so many bytes would cost more."""
+
+    @property
+    def buffer(self) -> memoryview: ...
+
+    def __len__(self) -> int: ...
+
+
+Blob = bytes | Large
+"""A frame's content, unread."""
 
 HEADER_BYTES_MAX = 4096
 FRAME_BYTES_MAX_LEAST = 2 * HEADER_BYTES_MAX
@@ -34,7 +47,7 @@ class WireError(ValueError):
     """What a peer sent cannot be read; the text says what is wrong with it."""
 
 
-def decode_payload(payload: bytes) -> Any:
+def decode_payload(payload: Blob | memoryview) -> Any:
     """The value in a payload, or WireError. Map keys may be of any type that Python can hash."""
     try:
         return msgpack.unpackb(payload, strict_map_key=False)
@@ -43,7 +56,7 @@ def decode_payload(payload: bytes) -> Any:
         raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error
 
 
-def decode_map(frame: bytes, bytes_max: int = HEADER_BYTES_MAX) -> dict[str, Any]:
+def decode_map(frame: Blob, bytes_max: int = HEADER_BYTES_MAX) -> dict[str, Any]:
     """The map in a header frame, or WireError."""
     if len(frame) > bytes_max:
         raise WireError(f"{len(frame)} bytes, the limit is {bytes_max}")

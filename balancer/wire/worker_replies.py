@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 
 from balancer.core.events import Batching, Outcome, WorkerReply
-from balancer.wire.values import WireError, batch_header_bytes_max, decode_map, read_field
+from balancer.wire.values import Blob, WireError, batch_header_bytes_max, decode_map, read_field
 
 _ANSWER = Outcome.ANSWER
 _EMPTY = WorkerReply(Outcome.EMPTY)
@@ -14,7 +14,7 @@ _EXPIRED = WorkerReply(Outcome.EXPIRED)
 _GARBLED = WorkerReply(Outcome.GARBLED)
 
 
-def decode_pong(frames: Sequence[bytes]) -> Batching:
+def decode_pong(frames: Sequence[Blob]) -> Batching:
     """What the worker does with batches, by its reply to a ping: NONE, unless it says so."""
     if len(frames) != 1:
         return Batching.NONE
@@ -28,7 +28,7 @@ _PONGS = {kind.value: kind for kind in (Batching.EACH, Batching.WHOLE)}
 
 
 def decode_worker_reply(
-    frames: Sequence[bytes], max_body_bytes: int, is_trusted: bool
+    frames: Sequence[Blob], max_body_bytes: int, is_trusted: bool
 ) -> WorkerReply:
     """Classify a worker's reply. Only a worker that packs with our own runtime is trusted to
     send msgpack; for others its form is checked, or one bad value would spoil the client's reply.
@@ -45,7 +45,7 @@ def decode_worker_reply(
 
 
 def decode_batch_reply(
-    frames: Sequence[bytes], count: int, max_body_bytes: int, is_trusted: bool
+    frames: Sequence[Blob], count: int, max_body_bytes: int, is_trusted: bool
 ) -> tuple[WorkerReply, ...]:
     """Classify a worker's reply to a batch of ``count`` requests, one by one, as if each had come
     alone. If any part of it makes no sense, all of it is garbled."""
@@ -58,7 +58,19 @@ def decode_batch_reply(
         return (_GARBLED,) * count
 
 
-def _read_batch(header: bytes, values: Sequence[bytes], is_trusted: bool) -> list[WorkerReply]:
+def decode_took_s(frames: Sequence[Blob]) -> float | None:
+    """How long the worker says that it took for a batch; None if it does not say."""
+    try:
+        took_us = decode_map(frames[0]).get("took_us")
+    except WireError:
+        return None
+    return took_us / 1e6 if type(took_us) is int and 0 < took_us < _TOOK_MAX_US else None
+
+
+_TOOK_MAX_US = 1 << 40
+
+
+def _read_batch(header: Blob, values: Sequence[Blob], is_trusted: bool) -> list[WorkerReply]:
     count = len(values)
     entries = decode_map(header, batch_header_bytes_max(count)).get("batch")
     if type(entries) is int and entries == count:  # not isinstance: True is an int
@@ -71,9 +83,10 @@ def _read_batch(header: bytes, values: Sequence[bytes], is_trusted: bool) -> lis
     ]
 
 
-def _read_value(value: bytes, is_trusted: bool) -> WorkerReply:
-    if not value:
+def _read_value(blob: Blob, is_trusted: bool) -> WorkerReply:
+    if not blob:
         return _EMPTY
+    value = blob if isinstance(blob, bytes) else blob.buffer
     if is_trusted or _is_msgpack(value):
         return WorkerReply(_ANSWER, 200, value)
     raise WireError("not msgpack")
@@ -90,7 +103,7 @@ def _read_error(fields: Any) -> WorkerReply:
     raise WireError(f"status {status}")
 
 
-def _is_msgpack(value: bytes) -> bool:
+def _is_msgpack(value: bytes | memoryview) -> bool:
     """Whether it is exactly one msgpack value, found by walking it without building it."""
     unpacker = msgpack.Unpacker(max_buffer_size=1 + len(value))
     # Walked as the only element of an array: in the client's reply it lies one level deeper too.

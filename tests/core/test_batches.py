@@ -262,3 +262,57 @@ def test_who_waits_for_company_goes_elsewhere_if_its_worker_dies() -> None:
     assert story.at(START + 0.1, dies("a"), connects("a#2"), ready("a#2")) == [
         "1 -> a#2 (attempt 1)"
     ]
+
+
+def test_nobody_waits_for_company_until_no_time_is_left() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=4.0)
+    story.at(START, request(1, timeout_s=1.0))
+    assert story.at(START + 0.5) == ["1 -> a (attempt 1)"]
+
+
+def test_nobody_who_waits_for_company_is_refused_for_want_of_a_worker() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=4.0, queue_timeout_s=1.0)
+    story.at(START, request(1))
+    assert story.at(START + 0.5) == ["1 -> a (attempt 1)"]
+
+
+def test_who_cannot_finish_makes_room_for_those_behind() -> None:
+    story = busy("a", try_start_min_s=0.5, batch_budget_s=9.0)
+    story.at(story.now, request(1, timeout_s=0.6), request(2), request(3))
+    assert story.at(story.now + 0.2, answer("a"))[1:] == [
+        "1 <- 504 deadline",
+        "2, 3 -> a together",
+    ]
+
+
+def test_a_suspect_that_gives_way_does_not_hold_up_those_who_wait_for_company() -> None:
+    story = Story(
+        *"abcde", batching=Batching.WHOLE, batch_max=3, batch_wait_s=0.5, try_timeout_s=2.0
+    )
+    story.at(START, request(1), request(2))
+    assert story.at(START + 0.5) == ["1, 2 -> a together"]
+    assert story.at(START + 2.5) == ["1 -> b (attempt 2)", "2 -> c (attempt 2)"]
+    assert story.at(START + 7.5)[-1] == "1 -> d (attempt 3)"  # 2 waits for how that ends
+    story.at(START + 8.0, request(3))
+    assert story.at(START + 8.5) == ["3 -> e (attempt 1)"]
+
+
+def test_who_is_left_behind_by_a_batch_waits_no_longer_than_its_own_time() -> None:
+    story = Story("a", "b", batching=Batching.WHOLE, batch_max=2, batch_wait_s=1.0)
+    story.at(START, request(1, try_timeout_s=5.0))
+    assert story.at(START, request(2, timeout_s=1.0)) == ["1 -> a (attempt 1)"]
+    assert story.at(START + 0.5) == ["2 -> b (attempt 1)"]
+
+
+def test_when_the_first_has_waited_long_enough_all_go_in_the_order_of_the_line() -> None:
+    story = Story("a", batching=Batching.WHOLE, batch_max=3, batch_wait_s=1.0)
+    story.at(START, request(1))
+    assert story.at(START + 0.5, request(2, priority=0)) == []
+    assert story.at(START + 1.0) == ["2, 1 -> a together"]
+
+
+def test_garbage_anywhere_in_a_batch_counts_against_its_worker() -> None:
+    story = busy("a", "b", ejection_tries=1)
+    follows(story, request(1), request(2), request(3), request(4))
+    assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
+    assert follows(story, replies("a", A, G))[0] == "a ejected for 5 s"

@@ -115,6 +115,7 @@ def test_an_ejected_worker_that_dies_leaves_no_date_behind() -> None:
     story = story_of_a(ejection_tries=1)
     assert fail(story, 1000.1)
     story.at(1000.3, dies("a"), answer("b"))
+    story.at(1300.0)
     assert story.core.next_deadline() is None
 
 

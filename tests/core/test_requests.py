@@ -200,7 +200,26 @@ def test_the_next_deadline_is_the_nearest_date_and_none_when_all_is_quiet() -> N
     story.at(1000.0, request(1))
     assert story.core.next_deadline() == 1010.0
     story.at(1000.5, answer("a"))
+    # The worker's timer is left to see that there is nothing it waits for.
+    assert story.at(1010.0) == []
     assert story.core.next_deadline() is None
+
+
+def test_a_timer_of_an_earlier_try_is_none_of_the_next() -> None:
+    story = Story("a", deadline_s=30.0, try_timeout_s=10.0)
+    story.at(1000.0, request(1))
+    story.at(1004.0, answer("a"), request(2))
+    assert story.at(1013.5) == []
+    story.at(1014.0)
+    assert [tried.took_s for tried in story.failed_tries()] == [10.0]
+
+
+def test_a_shorter_try_has_an_earlier_timer() -> None:
+    story = Story("a", "b", deadline_s=30.0, try_timeout_s=10.0)
+    story.at(1000.0, request(1))
+    story.at(1001.0, answer("a"), request(2), request(3, try_timeout_s=2.0))
+    story.at(1003.0)
+    assert [tried.request for tried in story.failed_tries()] == [3]
 
 
 # --- the client leaves -------------------------------------------------------------------------

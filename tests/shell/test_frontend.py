@@ -27,7 +27,7 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.frontend import MESSAGES_PER_TURN, CannotBind, Frontend
+from balancer.frontend import MESSAGES_PER_TURN, CannotBind, Frontend, once_name
 from balancer.wire import values
 from tests.shell.peers import PATIENCE_S
 
@@ -68,6 +68,7 @@ def read(frontend: Frontend, number: int = 1) -> list[Event]:
     deadline = time.monotonic() + PATIENCE_S
     while len(events) < number:
         assert time.monotonic() < deadline, f"{number} events were expected, got {events}"
+        frontend.watch(events.append)
         if not frontend.read(events.append):
             select.select(frontend.filenos(), [], [], 0.05)
     return events
@@ -97,7 +98,7 @@ def test_a_message_becomes_an_event_and_its_answer_goes_back(
     assert (request.timeout_s, request.try_timeout_s) == (1.5, 0.2)
     assert (request.once, request.priority) == (True, 0)
     assert request.size_bytes == len(msgpack.packb("do it"))
-    assert frontend.payload(request.request) == msgpack.packb("do it")
+    assert frontend.incoming(request.request).payload == msgpack.packb("do it")
     frontend.answer(answer_to(request, "done"))
     *envelope, body = client.recv_multipart()
     assert envelope == [b"tag", b""]
@@ -120,7 +121,9 @@ def test_requests_are_numbered_and_answered_in_any_order(
     assert len({request.request for request in requests}) == 2
     assert len({request.client for request in requests}) == 2
     for request in reversed(requests):
-        frontend.answer(answer_to(request, msgpack.unpackb(frontend.payload(request.request))))
+        frontend.answer(
+            answer_to(request, msgpack.unpackb(frontend.incoming(request.request).payload))
+        )
     assert [msgpack.unpackb(c.recv_multipart()[-1])["body"] for c in clients] == [0, 1]
 
 
@@ -130,7 +133,7 @@ def test_a_hello_is_answered_with_the_life_and_is_nobodys_event(
     client = connect()
     client.send_multipart([b"", msgpack.packb({"hello": True, "id": "x"}), b"\xc0"])
     client.send_multipart([b"", msgpack.packb("after")])
-    assert frontend.payload(arrival(frontend).request) == msgpack.packb("after")
+    assert frontend.incoming(arrival(frontend).request).payload == msgpack.packb("after")
     welcome = {"status": 200, "body": {"life": "cafe"}, "id": "x"}
     assert msgpack.unpackb(client.recv_multipart()[-1]) == welcome
 
@@ -148,7 +151,8 @@ def test_a_once_request_is_known_by_a_digest_of_its_id(
     assert len({text, binary, long}) == 3
     assert [len(name) for name in (text, binary, long) if name] == [16, 16, 16]
     assert unnamed == [None, None]
-    assert [frontend.once_name(event.request) for event in events] == [e.id for e in events]
+    sent = [frontend.incoming(event.request).header for event in events]
+    assert list(map(once_name, sent)) == [event.id for event in events]
 
 
 def test_what_cannot_be_read_is_an_event_too(frontend: Frontend, connect: Connect) -> None:
@@ -197,7 +201,7 @@ def test_what_is_over_is_forgotten(frontend: Frontend, connect: Connect) -> None
     request = arrival(frontend)
     frontend.forget(request.request)
     with pytest.raises(KeyError):
-        frontend.payload(request.request)
+        frontend.incoming(request.request)
 
 
 # --- clients --------------------------------------------------------------------------------------

@@ -260,6 +260,7 @@ def test_a_task_for_a_worker_that_is_known_to_be_dead_is_undelivered(dial: Dial)
     link = ready(dial(worker.address))
     worker.close(linger_ms=0)
     select.select([link.filenos()[1]], [], [], PATIENCE_S)
+    link.watch()
     assert not link.send(TASK)
 
 

@@ -80,9 +80,9 @@ class Loop:
             self._pending += self.transport.poll(until=end)
         return not self._pending
 
-    def request(self, payload: object) -> RequestId:
+    def request(self, payload: object, **header: object) -> RequestId:
         """Send a request from the client and take it in."""
-        self.client.send_multipart([b"", msgpack.packb(payload)])
+        self.client.send_multipart([b"", msgpack.packb(header), msgpack.packb(payload)])
         event = self.next()
         assert isinstance(event, RequestArrived)
         return event.request
@@ -192,7 +192,7 @@ def test_it_sleeps_until_the_instant_and_no_longer(loop: Loop) -> None:
 def test_an_event_of_our_own_is_not_waited_for(loop: Loop) -> None:
     loop.transport.emit(ClientGone(ClientId(b"somebody")))
     started_at = time.monotonic()
-    assert len(loop.transport.poll(until=started_at + 5.0)) == 1
+    assert len(list(loop.transport.poll(until=started_at + 5.0))) == 1
     assert time.monotonic() - started_at < 1.0
 
 
@@ -278,9 +278,10 @@ def test_a_lost_worker_is_told_once_and_its_link_closed(loop: Loop) -> None:
     _wait_until(lambda: descriptors() <= before)
 
 
-def test_a_worker_that_is_found_dead_by_a_task_is_told_of_and_closed(loop: Loop) -> None:
-    """The task reads the news of the death, for which nothing else will wake the loop."""
-    request = loop.request("x")
+def test_a_worker_that_is_found_dead_by_a_once_task_is_told_of_and_closed(loop: Loop) -> None:
+    """Whether the task was delivered decides whether another worker may have it; and to look reads
+    the news of the death, for which nothing else will wake the loop."""
+    request = loop.request("x", once=True)
     before = descriptors()
     worker = Peer()
     loop.connect(worker.address)
@@ -293,6 +294,18 @@ def test_a_worker_that_is_found_dead_by_a_task_is_told_of_and_closed(loop: Loop)
         WorkerLost(WORKER, "its connection closed"),
     )
     _wait_until(lambda: descriptors() <= before)
+
+
+def test_any_other_task_for_a_dead_worker_is_taken_back_by_the_news_of_its_death(
+    loop: Loop,
+) -> None:
+    request = loop.request("x")
+    worker = Peer()
+    loop.connect(worker.address)
+    worker.close()
+    assert loop.transport.selector.select(PATIENCE_S), "the news lies there unread"
+    loop.forward(request)
+    assert loop.next(timeout_s=1.0) == WorkerLost(WORKER, "its connection closed")
 
 
 def test_an_exit_that_the_link_does_not_notice_is_told_by_the_launcher(

@@ -139,7 +139,7 @@ def classified(*frames: bytes, is_trusted: bool = False) -> tuple[WorkerReply, .
 def test_answers_and_empty_replies_need_no_more_than_their_number(is_trusted: bool) -> None:
     replies = [tasks.encode_value("a"), tasks.EMPTY_REPLY, tasks.encode_value(None)]
     frames = tasks.encode_batch_reply(replies)
-    assert frames == [pack({"batch": 3}), pack("a"), b"", pack(None)]
+    assert frames == [pack({"batch": 3, "took_us": 0}), pack("a"), b"", pack(None)]
     assert classified(*frames, is_trusted=is_trusted) == (answer("a"), EMPTY, answer(None))
 
 
@@ -221,7 +221,7 @@ NONSENSE = [
     pack({"batch": [None, None, {500: "status"}]}),
     pack({"batch": [None, None, msgpack.ExtType(5, b"x")]}),
     pack({"batch": [[None] * 500] * 3}),
-    pack({"batch": 3}) + b"\x00",
+    pack({"batch": 3, "took_us": 0}) + b"\x00",
     pack({"batch": 3, "x": "x" * values.batch_header_bytes_max(3)}),
     pack({"status": 500, "error": "x"}),
 ]
@@ -236,7 +236,7 @@ def test_a_reply_under_a_header_that_makes_no_sense_is_garbled(
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 100])
-@pytest.mark.parametrize("header", [pack({"batch": 3}), pack({"batch": [None] * 3})])
+@pytest.mark.parametrize("header", [pack({"batch": 3, "took_us": 0}), pack({"batch": [None] * 3})])
 def test_a_wrong_number_of_values_is_garbled(header: bytes, count: int) -> None:
     assert classified(header, *[b"\x01"] * count, is_trusted=True) == (GARBLED,) * 3
 
@@ -246,7 +246,7 @@ def test_the_reply_to_a_lone_request_is_none_to_a_batch() -> None:
         assert classified(*frames, is_trusted=True) == (GARBLED,) * 3
 
 
-@pytest.mark.parametrize("header", [pack({"batch": 3}), pack({"batch": [None] * 3})])
+@pytest.mark.parametrize("header", [pack({"batch": 3, "took_us": 0}), pack({"batch": [None] * 3})])
 def test_a_value_that_is_not_msgpack_is_garbled_unless_it_comes_from_our_own(
     header: bytes,
 ) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from balancer.core.events import FailedTry, RequestArrived, RequestId, Why, WorkerId
+from balancer.core.events import Batching, FailedTry, RequestArrived, RequestId, WorkerId
 
 TINY_S = 1e-6
 """What two ways to add up the same durations may differ by."""
@@ -47,13 +47,15 @@ AT_ONCE = {Prospect.IDLE, Prospect.EJECTED}
 
 @dataclass(slots=True)
 class Attempt:
-    """One try, from its Forward to the reply or the death, whatever becomes of the request."""
+    """One worker's try of a request, or of several in one batch: from its Forward to the reply or
+    the death, whatever becomes of the requests."""
 
-    request: RequestId
+    requests: tuple[RequestId, ...]
     worker: WorkerId
     pool: str
     started_at: float
     times_out_at: float
+    """With several requests: when the last of them has run out of time."""
     kill_at: float
     is_full: bool
     """It has all the time that a try can have: its timeout is the worker's fault."""
@@ -61,6 +63,10 @@ class Attempt:
     """The worker was ejected: this try says nothing about who should wait for it."""
     is_over: bool = False
     """Its time has passed, and the balancer has seen it."""
+
+    @property
+    def is_batch(self) -> bool:
+        return len(self.requests) > 1
 
 
 @dataclass(slots=True)
@@ -74,6 +80,8 @@ class Worker:
     ready_until: float
     """When the wait for its first sign of life is over."""
     state: State = State.CONNECTING
+    batching: Batching = Batching.NONE
+    """As it said when it was ready."""
     attempt: Attempt | None = None
     idle_order: int = 0
     bad_tries: int = 0
@@ -96,6 +104,11 @@ class Case:
     excluded_slots: frozenset[str] = frozenset()
     excluded_pools: frozenset[str] = frozenset()
     strikes: int = 0
+    """Workers that it has killed or hung alone: in company it need not have been the cause."""
+    has_hung: bool = False
+    """One of them was hung."""
+    was_in_company: bool = False
+    """Its latest failed try was that of a batch."""
     is_poison: bool = False
     """Its strikes were too many when it got the last one."""
     may_have_run: bool = False
@@ -112,7 +125,12 @@ class Case:
 
     @property
     def is_suspect(self) -> bool:
-        return self.strikes > 1 or any(attempt.why is Why.TIMEOUT for attempt in self.failed)
+        return self.strikes > 1 or self.has_hung
+
+    @property
+    def must_go_alone(self) -> bool:
+        """It may run but once, or something went wrong with it that may be its own fault."""
+        return self.arrived.once or self.may_have_run
 
 
 @dataclass(slots=True)

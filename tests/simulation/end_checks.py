@@ -4,16 +4,17 @@ from balancer.core import events as ev
 from balancer.core.events import Outcome, Reason
 from tests.simulation.books import AT_ONCE, TINY_S, Case, Prospect, State, Violation
 from tests.simulation.ledger import Ledger, costs_budget
-from tests.simulation.processes import value_of
+from tests.simulation.tasks import value_of
 
 
 def check_answer(ledger: Ledger, now: float, action: ev.Answer) -> None:
     case, event = ledger.cases.get(action.request), ledger.event
     if case is None:
         raise Violation("P1 one answer", f"{action} of a request that is over")
-    if not isinstance(event, ev.ReplyArrived) or event.worker != action.worker:
+    if not isinstance(event, ev.ReplyArrived | ev.BatchReplied) or event.worker != action.worker:
         raise Violation("P2 its own answer", f"{action} because of {event}")
-    if action.reply is not event.reply or event.reply.outcome is not Outcome.ANSWER:
+    reply = ledger.roster.replies.get(action.request)
+    if action.reply is not reply or reply.outcome is not Outcome.ANSWER:
         raise Violation("P2 its own answer", f"{action} is not what {event} brought")
     if action.reply.value != value_of(action.request, action.worker):
         raise Violation("P2 its own answer", f"{action.request} gets {action.reply.value!r}")
@@ -82,8 +83,9 @@ def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
 
 
 def _is_queue_full(ledger: Ledger, case: Case) -> bool:
-    """For a newcomer at the limit, for a failed try at the limit and one more for each worker."""
-    limits, extra = ledger.limits, ledger.roster.slot_count() if case.attempts else 0
+    """For a newcomer at the limit, for a failed try at the limit and a batch for each worker."""
+    limits = ledger.limits
+    extra = ledger.roster.slot_count() * limits.batch_max if case.attempts else 0
     if ledger.prospect(case) in AT_ONCE or case.arrived.request in ledger.queued:
         return False
     joining = ledger.unplaced.values()

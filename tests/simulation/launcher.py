@@ -3,6 +3,7 @@
 from functools import partial
 
 from balancer.core.events import (
+    Batching,
     Event,
     Kill,
     SlotAdded,
@@ -13,6 +14,7 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
+from tests.simulation.habits import draw_batching, draw_habit
 from tests.simulation.processes import Process
 from tests.simulation.scenario import LASTING, Behaviour, Fault, Scenario
 from tests.simulation.world import World
@@ -42,6 +44,7 @@ class Launcher:
         self._failed: set[str] = set()
         """The slots to which nobody comes back, ever."""
         self._static: dict[str, bool] = {}
+        self._batching: dict[str, Batching] = {}
         self._older: dict[str, Process] = {}
         """Who is to be released when the process that was started beside it is ready."""
 
@@ -88,6 +91,7 @@ class Launcher:
             self.pool_of[slot],
             self._habits[slot],
             self._static[slot],
+            self._batching[slot],
             self._on_death,
         )
         self.processes[process.worker] = process
@@ -124,14 +128,11 @@ class Launcher:
         if not process.hears(worker):
             return
         process.is_ready = True
-        self.tell(WorkerReady(worker))
+        event = WorkerReady(worker, process.batching)
+        self.tell(event)
         if self.is_drawn(Fault.READY_TWICE, worker.slot, 0.3):
-            self._world.later(
-                self._world.lane(worker.slot).steps_s(0, 3), partial(self._ready_again, worker)
-            )
-
-    def _ready_again(self, worker: WorkerId) -> None:
-        self.tell(WorkerReady(worker))
+            delay_s = self._world.lane(worker.slot).steps_s(0, 3)
+            self._world.later(delay_s, partial(self.tell, event))
 
     def _on_death(self, process: Process) -> None:
         slot = process.worker.slot
@@ -180,18 +181,13 @@ class Launcher:
         self.pool_of[slot] = pool
         self.current[slot] = None
         if slot not in self._habits:
-            self._habits[slot] = None if self._world.is_quiet else self._draw_habit(slot, pool)
+            is_quiet = self._world.is_quiet
+            self._habits[slot] = None if is_quiet else draw_habit(self._scenario, lane, pool)
             self._static[slot] = self.is_drawn(Fault.STATIC, slot, 0.5)
+            is_static = self._static[slot]
+            self._batching[slot] = draw_batching(self._scenario, lane, pool, is_static=is_static)
         self.tell(SlotAdded(slot, pool, is_ours=not self._static[slot]))
         self._world.later(lane.steps_s(0, 2), partial(self._start, slot))
-
-    def _draw_habit(self, slot: str, pool: str) -> Behaviour | None:
-        behaviours, lane = self._scenario.behaviours, self._world.lane(slot)
-        if pool == self._scenario.slow_pool:
-            return Behaviour.NEAR_TIMEOUT
-        if behaviours and lane.chance(0.2):
-            return lane.choice(behaviours)
-        return None
 
     def retire_slot(self, slot: str) -> None:
         """Its process is stopped when it is released; the slot may be added again."""

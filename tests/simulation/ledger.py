@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from balancer.core import events as ev
-from balancer.core.events import ClientId, FailedTry, Reason, RequestId, Why
+from balancer.core.events import ClientId, FailedTry, Outcome, Reason, RequestId, Why, WorkerId
 from balancer.core.limits import Limits
 from tests.simulation.books import TINY_S, Attempt, Case, Prospect, RetryBook
 from tests.simulation.roster import Exclusion, Roster
@@ -43,9 +43,11 @@ class Ledger:
             ev.WorkerConnected: roster.note_connected,
             ev.WorkerReady: roster.note_ready,
             ev.WorkerLost: roster.note_lost,
-            ev.ReplyArrived: roster.note_reply,
+            ev.ReplyArrived: self._note_reply,
+            ev.BatchReplied: self._note_reply,
             ev.DrainStarted: self._note_drain,
             ev.Forward: self._note_forward,
+            ev.ForwardBatch: self._note_batch,
             ev.TryFailed: self._note_try_failed,
             ev.Answer: self._note_end,
             ev.Refuse: self._note_refuse,
@@ -93,6 +95,7 @@ class Ledger:
             self.queued_bytes += case.arrived.size_bytes
         self.unplaced.clear()
         self.roster.released = self.unreadable = None
+        self.roster.replies = {}
         self.is_known_name = False
         for case in self.queued.values():
             self._note_wait(now, case)
@@ -129,14 +132,28 @@ class Ledger:
         self.limits = self.roster.limits = event.limits
         self.roster.arrange(event.pools)
 
+    def _note_reply(self, now: float, event: ev.ReplyArrived | ev.BatchReplied) -> None:
+        """Where a worker had no answer, the next process of its slot will not have one either."""
+        self.roster.note_reply(now, event)
+        for request, reply in self.roster.replies.items():
+            case = self.cases.get(request)
+            if case is not None and reply.outcome is not Outcome.ANSWER:
+                case.excluded_slots |= {event.worker.slot}
+
     # --- actions ------------------------------------------------------------------------------
 
     def _note_forward(self, now: float, action: ev.Forward) -> None:
-        case, worker = self.cases[action.request], self.roster.workers[action.worker.slot]
-        times_out_at = min(case.deadline, now + case.try_timeout_s)
+        self._begin_try(now, action.worker, (action.request,))
+
+    def _note_batch(self, now: float, action: ev.ForwardBatch) -> None:
+        self._begin_try(now, action.worker, tuple(one.request for one in action.tries))
+
+    def _begin_try(self, now: float, id: WorkerId, requests: tuple[RequestId, ...]) -> None:
+        worker, cases = self.roster.workers[id.slot], [self.cases[one] for one in requests]
+        times_out_at = max(min(case.deadline, now + case.try_timeout_s) for case in cases)
         full_at = now + self.limits.try_timeout_s
         attempt = Attempt(
-            action.request,
+            requests,
             worker.id,
             worker.pool,
             now,
@@ -144,13 +161,14 @@ class Ledger:
             kill_at=max(times_out_at, full_at) + self.limits.hang_kill_after_s,
             is_full=times_out_at >= full_at - TINY_S,
         )
-        self._leave_queue(action.request)
-        case.attempts.append(attempt)
-        case.holder = attempt
-        case.grace_ends_at = case.patience_ends_at = case.gives_way_until = None
         self.roster.note_forward(worker, attempt)
-        if len(case.attempts) == 1:
-            self.retries.first[int(now)] += 1
+        for request, case in zip(requests, cases, strict=True):
+            self._leave_queue(request)
+            case.attempts.append(attempt)
+            case.holder = attempt
+            case.grace_ends_at = case.patience_ends_at = case.gives_way_until = None
+            if len(case.attempts) == 1:
+                self.retries.first[int(now)] += 1
 
     def _begin_patience(self, case: Case, now: float) -> None:
         patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
@@ -162,8 +180,10 @@ class Ledger:
         attempt, case.holder = case.holder, None
         self.unplaced[action.request] = case
         case.failed.append(FailedTry(slot, why, action.took_s))
-        if why in (Why.TIMEOUT, Why.DIED):
+        case.was_in_company = attempt is not None and attempt.is_batch
+        if why in (Why.TIMEOUT, Why.DIED) and not case.was_in_company:
             case.strikes += 1
+            case.has_hung = case.has_hung or why is Why.TIMEOUT
         case.is_poison = case.strikes >= self.limits.strikes
         self.retries.again[int(now)] += costs_budget(case)
         if case.is_suspect:
@@ -178,9 +198,7 @@ class Ledger:
         if why in (Why.TIMEOUT, Why.DIED, Why.GARBLED):
             case.may_have_run = True
             case.is_final = case.arrived.once
-        # A worker that refused a try because its time was over is alive: nobody has to come back.
-        has_refused = why is Why.UNDELIVERED and isinstance(self.event, ev.ReplyArrived)
-        if why in (Why.EMPTY, Why.GARBLED, Why.TIMEOUT) or has_refused:
+        if why is Why.TIMEOUT and not case.was_in_company:
             case.excluded_slots |= {slot}
         if why is Why.EMPTY and self.limits.on_empty_next_pool and attempt is not None:
             case.excluded_pools |= {attempt.pool}
@@ -218,6 +236,9 @@ class Ledger:
 
 
 def costs_budget(case: Case) -> bool:
-    """Whether a try after the latest failed one is on the budget: a first death is free."""
+    """Whether a try after the latest failed one is on the budget: a first death is free, and
+    whatever befell a request in company."""
+    if case.was_in_company:
+        return False
     why = case.failed[-1].why
     return why is Why.TIMEOUT or (why is Why.DIED and case.strikes > 1)

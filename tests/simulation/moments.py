@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from balancer.core import events as ev
-from balancer.core.events import Outcome, Reason, Why
+from balancer.core.events import Outcome
 from tests.simulation.books import NEVER, Attempt, Case, State, Worker
 from tests.simulation.ledger import Ledger
 
@@ -29,9 +29,13 @@ def attempt_of(ledger: Ledger, item: Any) -> Attempt | None:
 
 
 def held_case(ledger: Ledger, item: Any) -> Case | None:
-    """The open request of what the worker holds."""
+    """The open request that the worker holds; of a batch the first."""
     attempt = attempt_of(ledger, item)
-    return ledger.cases.get(attempt.request) if attempt is not None else None
+    return ledger.cases.get(attempt.requests[0]) if attempt is not None else None
+
+
+def is_over_for_all(ledger: Ledger, attempt: Attempt) -> bool:
+    return not any(request in ledger.cases for request in attempt.requests)
 
 
 def beside(ledger: Ledger, slot: str) -> list[Worker]:
@@ -97,7 +101,7 @@ def reply_on_the_date(ledger: Ledger, now: float, event: ev.ReplyArrived) -> boo
 
 def reply_to_nobody(ledger: Ledger, now: float, event: ev.ReplyArrived) -> bool:
     attempt = attempt_of(ledger, event)
-    return attempt is not None and not attempt.is_over and attempt.request not in ledger.cases
+    return attempt is not None and not attempt.is_over and is_over_for_all(ledger, attempt)
 
 
 def doubled_reply(ledger: Ledger, now: float, event: ev.ReplyArrived) -> bool:
@@ -122,7 +126,7 @@ def old_news(ledger: Ledger, now: float, event: ev.WorkerLost | ev.ReplyArrived)
 
 def lost_for_nobody(ledger: Ledger, now: float, event: ev.WorkerLost) -> bool:
     attempt = attempt_of(ledger, event)
-    return attempt is not None and attempt.request not in ledger.cases
+    return attempt is not None and is_over_for_all(ledger, attempt)
 
 
 def says_older_is_dead(ledger: Ledger, now: float, event: ev.WorkerConnected) -> bool:
@@ -193,58 +197,3 @@ def suspect_goes(in_time: bool) -> Predicate:
 def cut_by_deadline(ledger: Ledger, now: float, action: ev.Forward) -> bool:
     case = ledger.cases[action.request]
     return case.deadline < now + case.try_timeout_s
-
-
-# --- ends --------------------------------------------------------------------------------------
-
-
-def causes(action: ev.Answer | ev.Refuse) -> int:
-    return len({attempt.why for attempt in action.tried})
-
-
-def refused(reason: Reason, because: Callable[[Ledger, float, Case], bool]) -> Predicate:
-    def predicate(ledger: Ledger, now: float, action: ev.Refuse) -> bool:
-        case = ledger.cases.get(action.request)
-        return action.reason is reason and case is not None and because(ledger, now, case)
-
-    return predicate
-
-
-def waits_after_death(ledger: Ledger, now: float, case: Case) -> bool:
-    is_queued = case.arrived.request in ledger.queued
-    return is_queued and bool(case.failed) and case.failed[-1].why is Why.DIED
-
-
-def never_tried(ledger: Ledger, now: float, case: Case) -> bool:
-    return not case.attempts
-
-
-def was_tried(ledger: Ledger, now: float, case: Case) -> bool:
-    return bool(case.attempts)
-
-
-def last_in_hand(ledger: Ledger, now: float, case: Case) -> bool:
-    """Its last try was cut short by this refusal."""
-    return case.arrived.request in ledger.unplaced and bool(case.failed)
-
-
-def grace_ran_out(ledger: Ledger, now: float, case: Case) -> bool:
-    return ledger.event is None and case.grace_ends_at is not None
-
-
-def others_wait(ledger: Ledger, now: float, case: Case) -> bool:
-    return bool(ledger.queued)
-
-
-def half_is_out(ledger: Ledger, now: float, action: ev.Ejected) -> bool:
-    worker = worker_of(ledger, action)
-    if worker is None:
-        return False
-    pool = ledger.roster.slots[worker.pool]
-    states = [w.state for slot in pool if (w := ledger.roster.workers.get(slot)) is not None]
-    return 2 * (states.count(State.EJECTED) + 1) == len(pool) > 2
-
-
-def ejected_again(ledger: Ledger, now: float, action: ev.Ejected) -> bool:
-    worker = worker_of(ledger, action)
-    return worker is not None and worker.ejections > 0

@@ -3,11 +3,23 @@
 from collections.abc import Callable
 from functools import partial
 
-from balancer.core.events import Forward, Outcome, ReplyArrived, RequestId, WorkerId, WorkerReply
+from balancer.core.events import (
+    Batching,
+    Forward,
+    ForwardBatch,
+    Outcome,
+    ReplyArrived,
+    RequestId,
+    WorkerId,
+    WorkerReply,
+)
+from tests.simulation.batch_work import BatchWork
 from tests.simulation.books import Violation
 from tests.simulation.scenario import Behaviour, Fault, Scenario
+from tests.simulation.tasks import Reply, Task, tries_of, value_of
 from tests.simulation.world import World
 
+_NO_ANSWER = {Behaviour.EMPTY, Behaviour.GARBLED, Behaviour.EXPIRED}
 _EXECUTES_NOTHING = {Behaviour.DIES_BEFORE, Behaviour.EMPTY, Behaviour.EXPIRED}
 
 
@@ -22,6 +34,7 @@ class Process:
         pool: str,
         habit: Behaviour | None,
         is_static: bool,
+        batching: Batching,
         on_death: Callable[["Process"], None],
     ) -> None:
         self.worker = worker
@@ -29,6 +42,8 @@ class Process:
         self.pool = pool
         self.habit = habit
         """What it does with every try; None for one that has good and bad moments."""
+        self.batching = batching
+        """What it does with several requests in one message."""
         self.is_alive = True
         self.is_ready = False
         self.is_cut_off = False
@@ -38,7 +53,7 @@ class Process:
         self._lane = world.lane(worker.slot)
         self._is_static = is_static
         self._on_death = on_death
-        self._task: Forward | None = None
+        self._task: Task | None = None
         self._thaws_at = world.now
         self._is_leaving = False
         self._when_free: Callable[[], None] | None = None
@@ -57,27 +72,25 @@ class Process:
 
     # --- what others do to it -----------------------------------------------------------------
 
-    def deliver(self, task: Forward) -> None:
+    def deliver(self, task: Task) -> None:
         """The bytes are here. A process that has died meanwhile never sees them."""
-        if not self.is_alive or self._waits_for_thaw(partial(self.deliver, task)):
+        if not self.is_alive or self.waits_for_thaw(partial(self.deliver, task)):
             return
         if not self.hears(task.worker):
             # The link has gone with the bytes; or they were read before, and run for nobody.
-            self._world.executions[task.request] += self._lane.chance(0.5)
+            for one in tries_of(task):
+                self._world.executions[one.request] += self._lane.chance(0.5)
             return
         if self._task is not None:
             raise Violation("P3 one at a time", f"{self.worker} got {task} on top of {self._task}")
         self._task = task
-        if self._world.now > task.expires_at:
+        if isinstance(task, ForwardBatch):
+            BatchWork(self, task, self._world).begin()
+        elif self._world.now > task.expires_at:
             self._note_fault(Behaviour.EXPIRED)
-            self._reply(task, Outcome.EXPIRED)
-            return
-        behaviour = self._behaviour(task.request)
-        if behaviour is not Behaviour.QUICK:
-            self._note_fault(behaviour)
-        if behaviour not in _EXECUTES_NOTHING:
-            self._world.executions[task.request] += 1
-        self._begin(task, behaviour)
+            self._reply(task, Behaviour.EXPIRED)
+        else:
+            self._begin(task, self.take_up(task))
 
     def freeze(self, duration_s: float) -> None:
         self._thaws_at = self._world.now + duration_s
@@ -107,13 +120,16 @@ class Process:
 
     # --- what it does -------------------------------------------------------------------------
 
-    def _waits_for_thaw(self, happening: Callable[[], None]) -> bool:
+    def has_in_hand(self, task: Task) -> bool:
+        return self.is_alive and self._task is task
+
+    def waits_for_thaw(self, happening: Callable[[], None]) -> bool:
         if self.is_frozen:
             self._world.later(self._thaws_at - self._world.now, happening)
         return self.is_frozen
 
     def _look_for_ping(self) -> None:
-        if not self.is_alive or self._waits_for_thaw(self._look_for_ping):
+        if not self.is_alive or self.waits_for_thaw(self._look_for_ping):
             return
         if self._task is None and self._when_free is not None:
             when_free, self._when_free = self._when_free, None
@@ -121,6 +137,15 @@ class Process:
 
     def _note_fault(self, behaviour: Behaviour) -> None:
         self._world.faults[behaviour] += 1
+
+    def take_up(self, task: Forward) -> Behaviour:
+        """What it does with this request, and the execution if there is one."""
+        behaviour = self._behaviour(task.request)
+        if behaviour is not Behaviour.QUICK:
+            self._note_fault(behaviour)
+        if behaviour not in _EXECUTES_NOTHING:
+            self._world.executions[task.request] += 1
+        return behaviour
 
     def _behaviour(self, request: RequestId) -> Behaviour:
         scenario, lane = self._scenario, self._lane
@@ -138,68 +163,77 @@ class Process:
         return lane.choice(scenario.behaviours)
 
     def _begin(self, task: Forward, behaviour: Behaviour) -> None:
-        world, lane = self._world, self._lane
-        soon_s, expires_in_s = lane.steps_s(0, 2), task.expires_at - world.now
-        if world.is_quiet and behaviour is Behaviour.EMPTY:
-            soon_s = 0.0  # who declines decides at once: the time is for those who do not
-        reply = partial(self._reply, task)
+        takes_s = self.takes_s(task, behaviour)
         match behaviour:
             case Behaviour.HANGS:
                 pass
             case Behaviour.DIES_BEFORE | Behaviour.DIES_DURING:
-                world.later(soon_s, self.die)
-            case Behaviour.DIES_AFTER:
-                world.later(soon_s, partial(self._reply_and_die, task))
+                self._world.later(takes_s, self.die)
+            case _:
+                self._world.later(takes_s, partial(self._reply, task, behaviour))
+
+    def takes_s(self, task: Forward, behaviour: Behaviour) -> float:
+        """How long it is busy with the request, if it ever comes to an end with it."""
+        world, lane = self._world, self._lane
+        soon_s, expires_in_s = lane.steps_s(0, 2), task.expires_at - world.now
+        match behaviour:
             case Behaviour.NEAR_TIMEOUT:
-                near_s = expires_in_s + lane.choice((0, -1, 1)) * lane.steps_s(1, 1)
-                world.later(max(0.0, near_s), partial(reply, Outcome.ANSWER))
+                return max(0.0, expires_in_s + lane.choice((0, -1, 1)) * lane.steps_s(1, 1))
             case Behaviour.LATE:
-                late_s = expires_in_s + lane.duration_s(0.0, 1.5)
-                world.later(late_s, partial(reply, Outcome.ANSWER))
+                return expires_in_s + lane.duration_s(0.0, 1.5)
+            case Behaviour.EMPTY if world.is_quiet:
+                return 0.0  # who declines decides at once: the time is for those who do not
             case Behaviour.EMPTY | Behaviour.GARBLED | Behaviour.EXPIRED:
                 if not world.is_quiet and lane.chance(0.2):  # even these may come late
-                    soon_s = expires_in_s + lane.duration_s(0.0, 0.5)
-                world.later(soon_s, partial(reply, Outcome(behaviour.value)))
-            case Behaviour.ERROR:
-                world.later(soon_s, partial(reply, Outcome.ANSWER, 500))
-            case Behaviour.QUICK:
-                world.later(soon_s, partial(reply, Outcome.ANSWER))
+                    return expires_in_s + lane.duration_s(0.0, 0.5)
+        return soon_s
 
-    def _reply(self, task: Forward, outcome: Outcome, status: int = 200) -> None:
-        if not self.is_alive or self._task is not task:
+    def outcome_of(self, behaviour: Behaviour) -> tuple[Outcome, int]:
+        """What it replies, and with which status."""
+        if behaviour in _NO_ANSWER:
+            return Outcome(behaviour.value), 200
+        return Outcome.ANSWER, 500 if behaviour is Behaviour.ERROR else 200
+
+    def _reply(self, task: Forward, behaviour: Behaviour) -> None:
+        if not self.has_in_hand(task) or self.waits_for_thaw(partial(self._reply, task, behaviour)):
             return
-        if self._waits_for_thaw(partial(self._reply, task, outcome, status)):
-            return
+        outcome, status = self.outcome_of(behaviour)
+        reply = WorkerReply(outcome, status, value_of(task.request, self.worker))
+        event = ReplyArrived(self.worker, reply)
+        if behaviour is Behaviour.DIES_AFTER:
+            self.reply_and_die(task, event)
+        else:
+            self.finish(task, event)
+
+    def finish(self, task: Task, event: Reply) -> None:
+        """The task is done. If its link is another by now, nobody hears of it."""
         self._task = None
         if self.hears(task.worker):
-            reply = WorkerReply(outcome, status, value_of(task.request, self.worker))
-            self._tell(ReplyArrived(self.worker, reply))
+            self._tell(event)
         if self._is_leaving:
             self.die()
         else:
             self._look_for_ping()
 
-    def _tell(self, event: ReplyArrived) -> None:
+    def reply_and_die(self, task: Task, event: Reply) -> None:
+        if self.is_drawn(Fault.LOST_REPLY, 0.5):
+            self._task = None
+        else:
+            self.finish(task, event)
+        self.die()
+
+    def _tell(self, event: Reply) -> None:
         self._world.mail.append(event)
-        if Fault.DOUBLED_REPLY in self._scenario.faults and self._lane.chance(0.3):
-            self._world.faults[Fault.DOUBLED_REPLY] += 1
+        if self.is_drawn(Fault.DOUBLED_REPLY, 0.3):
             again = partial(self._repeat, event)
             self._world.later(self._lane.steps_s(0, 2), again)
 
-    def _repeat(self, event: ReplyArrived) -> None:
+    def _repeat(self, event: Reply) -> None:
         if self.hears(event.worker):
             self._world.mail.append(event)
 
-    def _reply_and_die(self, task: Forward) -> None:
-        if self._waits_for_thaw(partial(self._reply_and_die, task)):
-            return
-        if Fault.LOST_REPLY in self._scenario.faults and self._lane.chance(0.5):
-            self._world.faults[Fault.LOST_REPLY] += 1
-        else:
-            self._reply(task, Outcome.ANSWER)
-        self.die()
-
-
-def value_of(request: RequestId, worker: WorkerId) -> bytes:
-    """What a worker makes of a request: nobody else's answer looks the same."""
-    return b"%d by %s#%d" % (request, worker.slot.encode(), worker.incarnation)
+    def is_drawn(self, fault: Fault, probability: float) -> bool:
+        if fault not in self._scenario.faults or not self._lane.chance(probability):
+            return False
+        self._world.faults[fault] += 1
+        return True

@@ -1,8 +1,11 @@
 """Checks of what nobody did: requests forgotten, dates missed, bounds exceeded."""
 
+from collections import defaultdict
+
 from balancer.core import events as ev
 from balancer.core.events import Outcome
 from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, State, Violation, Worker
+from tests.simulation.company import fill_until, is_due, waits_in
 from tests.simulation.ledger import Ledger
 from tests.simulation.try_checks import kill_at
 
@@ -11,7 +14,8 @@ def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
     """Who joins the queue in this step: a newcomer within the bounds, a failed try close to."""
     limits, event = ledger.limits, ledger.event
     joining = list(ledger.unplaced.values())
-    extra = slots_before if any(case.attempts for case in joining) else 0
+    is_again = any(case.attempts for case in joining)
+    extra = slots_before * limits.batch_max if is_again else 0
     waiting = len(ledger.queued) + len(joining)
     size_bytes = ledger.queued_bytes + sum(case.arrived.size_bytes for case in joining)
     if joining and waiting > limits.queue_limit + extra:
@@ -39,12 +43,11 @@ def check_retries(ledger: Ledger, now: float) -> None:
 def check_settled(ledger: Ledger, now: float) -> None:
     """What the event was about has been dealt with."""
     event, released = ledger.event, ledger.roster.released
-    if released is not None:
-        case = ledger.cases.get(released.request)
+    for request in released.requests if released is not None else ():
+        case, reply = ledger.cases.get(request), ledger.roster.replies.get(request)
         if case is not None and case.holder is released:
             raise Violation("P1 one answer", f"{released} has ended and nobody cares")
-        is_answer = isinstance(event, ev.ReplyArrived) and event.reply.outcome is Outcome.ANSWER
-        if case is not None and is_answer:
+        if case is not None and reply is not None and reply.outcome is Outcome.ANSWER:
             raise Violation("P1 one answer", f"{event} is the answer and is not sent")
     if isinstance(event, ev.ClientGone) and ledger.of_client[event.client]:
         raise Violation("client gone", f"{event}, and its requests are kept")
@@ -60,17 +63,24 @@ def check_settled(ledger: Ledger, now: float) -> None:
 
 
 def check_waiting(ledger: Ledger, now: float) -> None:
-    """Nobody waits for nothing, nor while somebody untried stands by."""
+    """Nobody waits for nothing, nor while somebody untried stands by, but for company."""
+    company: defaultdict[str, list[Case]] = defaultdict(list)
     for case in ledger.queued.values():
         prospect = ledger.prospect(case)
         if prospect in AT_ONCE and case.gives_way_until is None:
-            raise Violation("P4 failover", f"{case} waits though {prospect.value}")
-        if prospect in AT_ONCE and _is_at_ease(ledger, case):
+            pool = waits_in(ledger, now, case)
+            if pool is None:
+                raise Violation("P4 failover", f"{case} waits though {prospect.value}")
+            company[pool].append(case)
+        elif prospect in AT_ONCE and _is_at_ease(ledger, case):
             raise Violation("suspects", f"{case} waits and nothing is wrong")
         if prospect is Prospect.NOBODY:
             raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
         if ledger.event is None:
             _check_patience(ledger, now, case)
+    for pool, cases in company.items():
+        if is_due(ledger, cases):
+            raise Violation("batch", f"{cases} wait for more in {pool}, and somebody is idle")
 
 
 def _is_at_ease(ledger: Ledger, case: Case) -> bool:
@@ -102,6 +112,8 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     if ledger.is_draining and dates:
         dates.append(ledger.drain_ends_at)
     for case in ledger.queued.values():
+        if waits_in(ledger, now, case) is not None:
+            dates.append(fill_until(ledger.limits, case))
         if case.gives_way_until is not None:
             dates.append(case.patient_until if case.patient_until > now else case.gives_way_until)
     dates += [next_date(worker) for worker in ledger.roster.all()]

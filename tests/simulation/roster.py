@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from balancer.core import events as ev
-from balancer.core.events import Outcome, WorkerId
+from balancer.core.events import RequestId, WorkerId, WorkerReply
 from balancer.core.limits import Limits
 from tests.simulation.books import NEVER, Attempt, Prospect, State, Worker
+from tests.simulation.records import note_record, replies_by_request
 
 Exclusion = tuple[frozenset[str], frozenset[str]]
 """The slots and the pools that a request is done with."""
@@ -26,6 +27,10 @@ class Roster:
         """Successors that are not ready yet, and the retired that finish what they hold."""
         self.released: Attempt | None = None
         """The try that this event ended: its worker has replied or is lost."""
+        self.replies: dict[RequestId, WorkerReply] = {}
+        """What this event has brought for each request of that try."""
+        self.quickest_s: dict[str, float] = {}
+        """The shortest time that a request took in each pool, of a batch its part."""
         self.to_release: set[WorkerId] = set()
         """Who was retired and is free: the balancer must say so in this step."""
         self.to_eject: dict[WorkerId, float] = {}
@@ -124,6 +129,7 @@ class Roster:
             older = self.workers.pop(worker.id.slot)
             self.workers[worker.id.slot] = worker
             self._retire(older)
+        worker.batching = event.batching
         self._be_idle(worker)
 
     def note_lost(self, now: float, event: ev.WorkerLost) -> None:
@@ -181,30 +187,25 @@ class Roster:
         worker.state = State.BUSY
         worker.ejected_until = NEVER
 
-    def note_reply(self, now: float, event: ev.ReplyArrived) -> None:
+    def note_reply(self, now: float, event: ev.ReplyArrived | ev.BatchReplied) -> None:
         worker = self.find(event.worker)
         if worker is None or worker.attempt is None:
             return
-        is_late = worker.attempt.is_over
-        self.released, worker.attempt = worker.attempt, None
+        attempt, worker.attempt = worker.attempt, None
+        self.released, self.replies = attempt, replies_by_request(attempt, event)
+        took_s = (now - attempt.started_at) / len(attempt.requests)
+        self.quickest_s[worker.pool] = min(took_s, self.quickest_s.get(worker.pool, NEVER))
         if worker.state is State.DRAINING:
             self._remove(worker)
             self.to_release.add(worker.id)
             return
         self._be_idle(worker)
-        self._note_record(worker, event.reply.outcome, is_late)
+        if not attempt.is_over:
+            note_record(worker, {reply.outcome for reply in self.replies.values()})
         first_s, is_bad = self.limits.ejection_s, worker.bad_tries >= self.limits.ejection_tries
         if first_s is not None and is_bad and self._is_spare(worker):
             duration_s = first_s * 2**worker.ejections
             self.to_eject[worker.id] = min(duration_s, self.limits.ejection_max_s)
-
-    def _note_record(self, worker: Worker, outcome: Outcome, is_late: bool) -> None:
-        if is_late or outcome is Outcome.EXPIRED:
-            return
-        if outcome is Outcome.GARBLED:
-            worker.bad_tries += 1
-        else:
-            worker.bad_tries = worker.ejections = 0
 
     def _is_spare(self, worker: Worker) -> bool:
         """Whether the pool can do without: never the last that serves, nor more than half."""

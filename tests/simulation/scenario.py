@@ -3,10 +3,12 @@
 Each seed has its own subset of the faults: with all of them on at once, each would hide others.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from balancer.core.events import Batching
 from balancer.core.limits import Limits
 from tests.simulation.tape import Lane
 
@@ -42,6 +44,7 @@ class Fault(StrEnum):
     LOST_TASK = "task lost in a dead link"
     LOST_REPLY = "reply lost in a dead link"
     DOUBLED_REPLY = "reply sent twice"
+    MISCOUNTED = "wrong number of replies"
     FROZEN = "frozen and thawed"
     LINK_LOST = "link lost and made anew"
     SLOW_RESTART = "slow restart"
@@ -80,6 +83,8 @@ class Scenario:
     grid_s: float
     limits: Limits
     pools: tuple[str, ...]
+    batching: Mapping[str, Batching]
+    """What the workers of each pool do with a batch, but for static ones."""
     slots: tuple[tuple[str, str], ...]
     """Slot and pool of each worker that is there from the start."""
     faults: frozenset[Fault]
@@ -100,7 +105,12 @@ class Scenario:
     """How many events the balancer's loop takes before it looks at the clock."""
 
 
-_RATES = dict.fromkeys(Fault, 0.3) | {Fault.DRAIN: 0.15, Fault.NO_RESTART: 0.2}
+_RATES = dict.fromkeys(Fault, 0.3) | {
+    Fault.DRAIN: 0.15,
+    Fault.NO_RESTART: 0.2,
+    Fault.MISCOUNTED: 0.5,
+}
+_BATCHING = (Batching.NONE, Batching.EACH, Batching.EACH, Batching.WHOLE, Batching.WHOLE)
 _BAD = tuple(behaviour for behaviour in Behaviour if behaviour is not Behaviour.QUICK)
 
 
@@ -115,6 +125,7 @@ def draw(lane: Lane) -> Scenario:
         grid_s=lane.choice((0.25, 0.25, 0.25, 0.001)),
         limits=draw_limits(lane, is_lasting=is_lasting),
         pools=pools,
+        batching={pool: lane.choice(_BATCHING) for pool in pools},
         slots=tuple(slots[: lane.between(1, 6)]),
         faults=faults - {Fault.DRAIN, Fault.POISON} if is_lasting else faults,
         behaviours=behaviours,
@@ -155,6 +166,7 @@ def _draw_oddities(lane: Lane) -> Limits:
         ejection_s=lane.choice((1.0, 0.25, 5.0, 0.5, None)),
         ejection_max_s=lane.choice((20.0, 2.0)),
         on_empty_next_pool=lane.chance(0.3),
+        **_draw_batches(lane),
     )
 
 
@@ -173,7 +185,16 @@ def _draw_patience(lane: Lane) -> Limits:
         ejection_s=lane.choice((1.0, 0.25, 5.0, 0.5, None)),
         ejection_max_s=lane.choice((20.0, 2.0)),
         on_empty_next_pool=lane.chance(0.3),
+        **_draw_batches(lane),
     )
+
+
+def _draw_batches(lane: Lane) -> dict[str, Any]:
+    return {
+        "batch_max": lane.choice((1, 1, 2, 3, 8)),
+        "batch_budget_s": lane.choice((100.0, 0.5, 0.001)),
+        "batch_wait_s": lane.choice((0.0, 0.0, 0.0, 0.25, 1.0)),
+    }
 
 
 def _rarely(lane: Lane, odd: tuple[T, ...], usual: U) -> T | U:

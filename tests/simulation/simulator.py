@@ -15,6 +15,7 @@ from balancer.core.events import (
     DrainStarted,
     Event,
     Forward,
+    ForwardBatch,
     Kill,
     Released,
     RequestArrived,
@@ -196,7 +197,7 @@ class Simulation:
             is_drained=dispatcher.drained,
         )
         for action in actions:
-            if isinstance(action, Forward):
+            if isinstance(action, Forward | ForwardBatch):
                 self._links.forward(action)
             elif isinstance(action, Kill):
                 self._launcher.kill(action)

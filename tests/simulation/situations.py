@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from balancer.core import events as ev
 from balancer.core.events import Reason
+from tests.simulation import end_moments as end
 from tests.simulation import moments as at
+from tests.simulation.batch_moments import BATCHES
 from tests.simulation.books import State
 from tests.simulation.ledger import Ledger
 
@@ -99,38 +101,40 @@ SITUATIONS: dict[type, dict[str, at.Predicate]] = {
         "a request went to a fifth worker": lambda _, __, action: action.attempt == 5,
     },
     ev.Answer: {
-        "an answer came after three kinds of failure": lambda _, __, action: at.causes(action) > 2,
+        "an answer came after three kinds of failure": lambda _, __, action: end.causes(action) > 2,
         "an answer came in the last moment": lambda ledger, now, action: (
             ledger.cases[action.request].deadline <= now
         ),
     },
     ev.Refuse: {
         "exhausted for three kinds of failure": lambda _, __, action: (
-            action.reason is Reason.EXHAUSTED and at.causes(action) > 2
+            action.reason is Reason.EXHAUSTED and end.causes(action) > 2
         ),
-        "a deadline fell between a death and the next try": at.refused(
-            Reason.DEADLINE, at.waits_after_death
+        "a deadline fell between a death and the next try": end.refused(
+            Reason.DEADLINE, end.waits_after_death
         ),
-        "a deadline passed while a worker held the request": at.refused(
-            Reason.DEADLINE, at.last_in_hand
+        "a deadline passed while a worker held the request": end.refused(
+            Reason.DEADLINE, end.last_in_hand
         ),
-        "a failed try found the queue full": at.refused(Reason.QUEUE_FULL, at.was_tried),
-        "poison was stopped while others waited": at.refused(Reason.POISONED, at.others_wait),
-        "the retry budget was spent": at.refused(Reason.RETRY_BUDGET, at.was_tried),
-        "nobody came back in time to a request that was tried": at.refused(
-            Reason.EXHAUSTED, at.grace_ran_out
+        "a failed try found the queue full": end.refused(Reason.QUEUE_FULL, end.was_tried),
+        "poison was stopped while others waited": end.refused(Reason.POISONED, end.others_wait),
+        "the retry budget was spent": end.refused(Reason.RETRY_BUDGET, end.was_tried),
+        "nobody came back in time to a request that was tried": end.refused(
+            Reason.EXHAUSTED, end.grace_ran_out
         ),
-        "nobody came back in time to a request that was not": at.refused(
-            Reason.NO_WORKERS, at.grace_ran_out
+        "nobody came back in time to a request that was not": end.refused(
+            Reason.NO_WORKERS, end.grace_ran_out
         ),
-        "a once request ended because it may have run": at.refused(
+        "a once request ended because it may have run": end.refused(
             Reason.EXHAUSTED, lambda _, __, case: case.is_final
         ),
-        "a drain ran out on a request that waited": at.refused(
+        "a drain ran out on a request that waited": end.refused(
             Reason.DRAINING, lambda ledger, _, case: case.arrived.request in ledger.queued
         ),
-        "a drain ran out on a request that was tried": at.refused(Reason.DRAINING, at.last_in_hand),
-        "a queue timeout": at.refused(Reason.QUEUE_TIMEOUT, at.never_tried),
+        "a drain ran out on a request that was tried": end.refused(
+            Reason.DRAINING, end.last_in_hand
+        ),
+        "a queue timeout": end.refused(Reason.QUEUE_TIMEOUT, end.never_tried),
         "a duplicate was refused": lambda _, __, action: action.reason is Reason.DUPLICATE,
     },
     ev.Kill: {
@@ -141,14 +145,15 @@ SITUATIONS: dict[type, dict[str, at.Predicate]] = {
         "a retired worker was killed": at.holds(State.DRAINING),
     },
     ev.Ejected: {
-        "half of a pool was ejected": at.half_is_out,
-        "a worker was ejected once more without a good reply between": at.ejected_again,
+        "half of a pool was ejected": end.half_is_out,
+        "a worker was ejected once more without a good reply between": end.ejected_again,
     },
 }
 
 
 def names() -> Iterable[str]:
-    return (name for predicates in SITUATIONS.values() for name in predicates)
+    tables = (*SITUATIONS.values(), *BATCHES.values())
+    return (name for predicates in tables for name in predicates)
 
 
 class Observer:
@@ -157,7 +162,10 @@ class Observer:
     def __init__(self, ledger: Ledger) -> None:
         self.reached: set[str] = set()
         self._ledger = ledger
-        self._left = {kind: list(table.items()) for kind, table in SITUATIONS.items()}
+        self._left = {
+            kind: [*SITUATIONS.get(kind, {}).items(), *BATCHES.get(kind, {}).items()]
+            for kind in (*SITUATIONS, *BATCHES)
+        }
 
     def look(self, now: float, item: ev.Event | ev.Action | None) -> None:
         """Call it before the ledger takes note of the event or the action."""

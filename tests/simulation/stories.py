@@ -75,8 +75,13 @@ def _say_event(event: Event | None) -> str:
             return "time passes"
         case ev.ReplyArrived(worker, reply):
             return f"{reply.outcome} from {_name(worker)}"
-        case ev.WorkerConnected(worker) | ev.WorkerReady(worker):
-            return f"{type(event).__name__} {_name(worker)}"
+        case ev.BatchReplied(worker, replies):
+            return f"{', '.join(reply.outcome for reply in replies)} from {_name(worker)}"
+        case ev.WorkerConnected(worker):
+            return f"WorkerConnected {_name(worker)}"
+        case ev.WorkerReady(worker, batching):
+            knows = "" if batching is ev.Batching.NONE else f" ({batching} of a batch)"
+            return f"WorkerReady {_name(worker)}{knows}"
         case ev.WorkerLost(worker, cause, undelivered):
             return f"WorkerLost {_name(worker)} ({cause}{', undelivered' * undelivered})"
         case _:

@@ -12,10 +12,13 @@ from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import (
     Action,
     Answer,
+    Batching,
+    BatchReplied,
     ClientGone,
     DrainStarted,
     Event,
     Forward,
+    ForwardBatch,
     Kill,
     Reason,
     Refuse,
@@ -53,8 +56,8 @@ def test_every_fault_and_every_outcome_occurs(results: list[Result]) -> None:
 def test_most_rare_situations_are_reached_by_few_seeds(results: list[Result]) -> None:
     reached = set().union(*(result.situations for result in results))
     assert reached <= set(names())
-    assert len(list(names())) == len(set(names())) >= 60
-    assert len(reached) >= 50
+    assert len(list(names())) == len(set(names())) >= 80
+    assert len(reached) >= 65
 
 
 def test_many_seeds_on_all_cores_add_up_and_end_at_the_first_finding() -> None:
@@ -170,6 +173,34 @@ def blames_death(action: Action) -> list[Action]:
     return [replace(action, why=Why.DIED)] if isinstance(action, TryFailed) else [action]
 
 
+def loses_the_last(action: Action) -> list[Action]:
+    if isinstance(action, ForwardBatch) and len(action.tries) > 2:
+        return [replace(action, tries=action.tries[:-1])]
+    return [action]
+
+
+def turns_round(action: Action) -> list[Action]:
+    if isinstance(action, ForwardBatch):
+        return [replace(action, tries=action.tries[::-1])]
+    return [action]
+
+
+class TakesAllBatches(Dispatcher):
+    """Workers that know no batches get them all the same."""
+
+    def step(self, event: Event, now: float) -> list[Action]:
+        if isinstance(event, WorkerReady):
+            event = replace(event, batching=Batching.EACH)
+        return super().step(event, now)
+
+
+class MixesReplies(Dispatcher):
+    def step(self, event: Event, now: float) -> list[Action]:
+        if isinstance(event, BatchReplied):
+            event = replace(event, replies=event.replies[::-1])
+        return super().step(event, now)
+
+
 BROKEN: dict[str, tuple[str, type[Dispatcher]]] = {
     "no answer": ("P1 one answer", without(Answer)),
     "no refusal": ("P1 one answer", without(Refuse)),
@@ -179,6 +210,12 @@ BROKEN: dict[str, tuple[str, type[Dispatcher]]] = {
     "dates are seen too late": ("P1 deadline", SeesDatesLate),
     "somebody else's answer": ("P2 its own answer", distorted(with_value)),
     "everything is sent twice": ("P4 failover", twice(Forward)),
+    "batches are sent twice": ("P4 failover", twice(ForwardBatch)),
+    "a batch loses its last request": ("P5 list of tries", distorted(loses_the_last)),
+    "a batch is turned round": ("turn", distorted(turns_round)),
+    "a batch goes to whoever is there": ("batch", TakesAllBatches),
+    "the replies of a batch are mixed up": ("P2 its own answer", MixesReplies),
+    "the replies to a batch are not heard": ("P1 one answer", deaf_to(BatchReplied)),
     "a death is not heard": ("P1 one answer", deaf_to(WorkerLost)),
     "a worker that is up is not used": ("P4 failover", deaf_to(WorkerReady)),
     "a refusal that is not true": ("P5 honest", distorted(says_no_workers)),

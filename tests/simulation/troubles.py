@@ -5,8 +5,9 @@ from dataclasses import replace
 from functools import partial
 
 from balancer.core.events import (
+    Batching,
+    BatchReplied,
     Event,
-    Forward,
     Outcome,
     Reconfigured,
     ReplyArrived,
@@ -19,8 +20,9 @@ from balancer.core.events import (
     WorkerReply,
 )
 from tests.simulation.launcher import Launcher
-from tests.simulation.processes import Process, value_of
+from tests.simulation.processes import Process
 from tests.simulation.scenario import Fault, Scenario, draw_limits
+from tests.simulation.tasks import Task, belongs_to, value_of
 from tests.simulation.world import World
 
 _HEARTBEAT_TIMEOUT_S = 1.5
@@ -169,7 +171,8 @@ class Troubles:
             worker = alive[pick // 8 % len(alive)].worker
             is_ours = not launcher.is_static(worker.slot)
             slot_added = SlotAdded(worker.slot, launcher.pool_of[worker.slot], is_ours)
-            news = [slot_added, WorkerConnected(worker), WorkerReady(worker)]
+            # Only the first time is it asked what it does with a batch.
+            news = [slot_added, WorkerConnected(worker), WorkerReady(worker, Batching.WHOLE)]
         else:
             return False
         launcher.tell(news[pick // 2 % len(news)])
@@ -179,10 +182,11 @@ class Troubles:
 def _news_of_the_dead(worker: WorkerId) -> list[Event]:
     stale_reply = WorkerReply(Outcome.ANSWER, value=value_of(RequestId(0), worker))
     return [
-        WorkerReady(worker),
+        WorkerReady(worker, Batching.EACH),
         WorkerLost(worker, "again"),
         WorkerLost(worker, "again", undelivered=True),
         ReplyArrived(worker, stale_reply),
+        BatchReplied(worker, (stale_reply, stale_reply)),
     ]
 
 
@@ -192,9 +196,9 @@ class Links:
     def __init__(self, world: World, launcher: Launcher) -> None:
         self._world = world
         self._launcher = launcher
-        self._awaited: dict[WorkerId, Forward] = {}
+        self._awaited: dict[WorkerId, Task] = {}
 
-    def forward(self, task: Forward) -> None:
+    def forward(self, task: Task) -> None:
         process, lane = self._launcher.processes[task.worker], self._world.lane(task.worker.slot)
         self._awaited[task.worker] = task
         if process.hears(task.worker):
@@ -209,10 +213,10 @@ class Links:
         """A strict socket throws away whatever came before its latest request was sent."""
         if isinstance(event, WorkerLost):
             self._awaited.pop(event.worker, None)
-        if not isinstance(event, ReplyArrived):
+        if not isinstance(event, ReplyArrived | BatchReplied):
             return True
         task = self._awaited.get(event.worker)
-        if task is not None and event.reply.value != value_of(task.request, event.worker):
+        if task is not None and not belongs_to(event, task):
             return False
         self._awaited.pop(event.worker, None)
         return True

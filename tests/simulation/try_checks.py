@@ -1,14 +1,20 @@
 """Checks of what the balancer does with workers: Forward, TryFailed, Kill, ReplyDropped."""
 
+from collections.abc import Collection
+
 from balancer.core import events as ev
-from balancer.core.events import Outcome, Why
-from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, State, Violation, Worker
+from balancer.core.events import Outcome, RequestId, Why
+from tests.simulation.books import NEVER, TINY_S, Case, State, Violation, Worker
 from tests.simulation.ledger import Ledger
+from tests.simulation.order_checks import check_last_resort, check_sweep, check_turn, check_way
 
 _MAY_GET_A_TRY = {State.IDLE, State.EJECTED}
 
 
-def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
+def check_forward(
+    ledger: Ledger, now: float, action: ev.Forward, earlier: Collection[RequestId] = ()
+) -> None:
+    """With others before it in the same batch, if there are any."""
     case = ledger.cases.get(action.request)
     if case is None:
         raise Violation("P1 one answer", f"{action.request} is over and goes to {action.worker}")
@@ -19,13 +25,13 @@ def check_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
         raise Violation("P3 one at a time", f"{action.worker} gets a try and is {worker}")
     _check_untried(ledger, case, worker)
     _check_times(ledger, now, case, action)
-    _check_sweep(ledger, now, case, worker)
+    check_sweep(ledger, now, case, worker)
     if worker.state is State.EJECTED and worker.ejected_until > now:
-        _check_last_resort(ledger, now, case, worker)
+        check_last_resort(ledger, now, case, worker)
     # In the midst of passing dates nobody can tell from outside which of them are behind us.
     if action.request in ledger.queued and ledger.event is not None:
-        _check_turn(ledger, case, worker)
-        _check_way(ledger, now, case, worker)
+        check_turn(ledger, now, case, worker, earlier)
+        check_way(ledger, now, case, worker)
 
 
 def _check_untried(ledger: Ledger, case: Case, worker: Worker) -> None:
@@ -53,90 +59,6 @@ def _check_times(ledger: Ledger, now: float, case: Case, action: ev.Forward) -> 
         raise Violation("P1 deadline", f"a try expires at {action.expires_at}, not {expires_at}")
 
 
-def _check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
-    """Pools in their order, a busy one is waited for; within a pool the longest idle first."""
-    workers = ledger.roster.workers
-    for pool, slots in ledger.roster.slots.items():
-        if pool in case.excluded_pools:
-            continue
-        untried = [
-            worker
-            for slot in slots
-            if slot not in case.excluded_slots and (worker := workers.get(slot)) is not None
-        ]
-        for other in untried:
-            if other.state is State.IDLE and (
-                pool != chosen.pool or other.idle_order < chosen.idle_order
-            ):
-                raise Violation("sweep order", f"{other.id} comes before {chosen.id}")
-            if pool != chosen.pool and _is_worth_a_wait(other, now):
-                raise Violation("sweep order", f"{chosen.id} is asked, {other.id} is worth a wait")
-        if pool == chosen.pool:
-            return
-
-
-def _is_worth_a_wait(worker: Worker, now: float) -> bool:
-    attempt = worker.attempt
-    return attempt is not None and not attempt.is_last_resort and _is_busy(worker, now)
-
-
-def _check_last_resort(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
-    """An ejected worker is asked only if nobody in rotation is left."""
-    for pool, slots in ledger.roster.slots.items():
-        for slot in slots:
-            other = ledger.roster.workers.get(slot)
-            if other is None or slot in case.excluded_slots or pool in case.excluded_pools:
-                continue
-            if other.state is State.IDLE or _is_busy(other, now):
-                raise Violation("ejection", f"{chosen.id} is ejected, and {other.id} is not")
-
-
-def _is_busy(worker: Worker, now: float) -> bool:
-    """Certainly: at the very date of its timeout it may be overdue already."""
-    attempt = worker.attempt
-    return worker.state is State.BUSY and attempt is not None and attempt.times_out_at > now
-
-
-def _check_turn(ledger: Ledger, case: Case, worker: Worker) -> None:
-    """The most urgent first; of these who comes back from a failed try, then who came first."""
-    for other in ledger.queued.values():
-        if (
-            _turn(other) < _turn(case)
-            and worker.id.slot not in other.excluded_slots
-            and worker.pool not in other.excluded_pools
-            and other.gives_way_until is None
-            and ledger.prospect(other) in AT_ONCE
-        ):
-            raise Violation("turn", f"{case.arrived} overtakes {other.arrived}")
-
-
-_AFTER_ALL = 1 << 60
-
-
-def _turn(case: Case) -> tuple[int, int]:
-    # Of those who come back, the latest is the head of the queue: there is no order to check.
-    if case.gives_way_until is not None and case.waits_last:
-        return _AFTER_ALL, 0
-    return case.arrived.priority, 0 if case.failed else case.arrived.request
-
-
-def _check_way(ledger: Ledger, now: float, case: Case, worker: Worker) -> None:
-    """A suspect goes only where less than a quarter of the pool is in trouble, or nobody."""
-    if case.gives_way_until is None:
-        return
-    slots, trouble = ledger.roster.slots[worker.pool], 0
-    for slot in slots:
-        other = ledger.roster.workers.get(slot)
-        is_own = case.strikes == 1 and slot in case.excluded_slots
-        if other is None or other.state in (State.CONNECTING, State.OVERDUE):
-            trouble += now < case.patient_until and not is_own
-        elif other.state is State.BUSY and other.attempt is not None:
-            beside = ledger.cases.get(other.attempt.request)
-            trouble += beside is not None and beside.is_suspect
-    if trouble >= max(1, len(slots) // 4):
-        raise Violation("suspects", f"{case} goes while {trouble} workers are in trouble")
-
-
 def check_try_failed(ledger: Ledger, now: float, action: ev.TryFailed) -> None:
     case = ledger.cases.get(action.request)
     if case is None or case.holder is None or case.holder.worker != action.worker:
@@ -147,6 +69,19 @@ def check_try_failed(ledger: Ledger, now: float, action: ev.TryFailed) -> None:
         raise Violation("P5 list of tries", f"{action} began at {case.holder.started_at}")
     if not _is_true(ledger, now, case, action):
         raise Violation("P5 list of tries", f"{action} because of {ledger.event}")
+    if case.holder is ledger.roster.released:
+        _check_batch_order(ledger, action)
+
+
+def _check_batch_order(ledger: Ledger, action: ev.TryFailed) -> None:
+    """The tries of a batch that is over end in its order: nobody before this one waits for it."""
+    released = ledger.roster.released
+    for request in released.requests if released is not None else ():
+        if request == action.request:
+            return
+        case = ledger.cases.get(request)
+        if case is not None and case.holder is released:
+            raise Violation("turn", f"{action}, and {request} was before it in the batch")
 
 
 def _is_true(ledger: Ledger, now: float, case: Case, action: ev.TryFailed) -> bool:
@@ -163,8 +98,8 @@ def _is_true(ledger: Ledger, now: float, case: Case, action: ev.TryFailed) -> bo
             return action.why is Why.DIED
         case ev.WorkerLost(undelivered=undelivered):
             return action.why is (Why.UNDELIVERED if undelivered else Why.DIED)
-        case ev.ReplyArrived(reply=reply):
-            return action.why is _WHY.get(reply.outcome)
+        case ev.ReplyArrived() | ev.BatchReplied():
+            return action.why is _WHY.get(ledger.roster.replies[action.request].outcome)
     return False
 
 
@@ -180,7 +115,7 @@ def check_kill(ledger: Ledger, now: float, action: ev.Kill) -> None:
     if worker is None:
         raise Violation("P9 hang", f"{action} of a worker that is gone or killed already")
     attempt = worker.attempt
-    if action.requests != ((attempt.request,) if attempt is not None else ()):
+    if action.requests != (attempt.requests if attempt is not None else ()):
         raise Violation("P9 hang", f"{action}, but it holds {attempt}")
     if now < kill_at(worker) - TINY_S:
         raise Violation("P9 hang", f"{action} before {kill_at(worker)}")
@@ -207,13 +142,9 @@ def check_ejected(ledger: Ledger, now: float, action: ev.Ejected) -> None:
 
 
 def check_reply_dropped(ledger: Ledger, now: float, action: ev.ReplyDropped) -> None:
-    released, event = ledger.roster.released, ledger.event
-    if (
-        not isinstance(event, ev.ReplyArrived)
-        or released is None
-        or (released.worker, released.request) != (action.worker, action.request)
-    ):
-        raise Violation("P2 its own answer", f"{action} because of {event}")
+    released, reply = ledger.roster.released, ledger.roster.replies.get(action.request)
+    if reply is None or released is None or released.worker != action.worker:
+        raise Violation("P2 its own answer", f"{action} because of {ledger.event}")
     case = ledger.cases.get(action.request)
-    if case is not None and (case.holder is released or event.reply.outcome is Outcome.ANSWER):
+    if case is not None and (case.holder is released or reply.outcome is Outcome.ANSWER):
         raise Violation("P1 one answer", f"{action}, and the request still waits for it")

@@ -92,7 +92,9 @@ def check_after_expire(books: Books, core: Dispatcher, now: float) -> None:
         assert not books.open, "the drain is over"
     check_after_step(books, core, now)
     dates = _dates(books)
-    assert core.next_deadline() == min(dates, default=None), f"known are {sorted(dates)}"
+    next_date = core.next_deadline()
+    # A worker's timer may come early, and then waits for the end of the try that it has by now.
+    assert not dates or (next_date is not None and next_date <= min(dates)), sorted(dates)
     assert not dates or min(dates) > now, "something was due"
 
 

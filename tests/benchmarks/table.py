@@ -1,0 +1,42 @@
+"""What the rounds gave, as aligned tables for a terminal."""
+
+from collections.abc import Iterator
+
+from tests.benchmarks.rounds import Results
+
+OURS = ("strict", "batch")
+
+
+def lines(results: Results) -> Iterator[str]:
+    """A table for each section: contestant, figures, and the ratios of ours to it."""
+    row = results.row
+    yield f"{row.title}; {_rounds(results)}"
+    ours = [name for name in OURS if any(name in values for values in results.values.values())]
+    compared = [column.figure for column in row.columns if column.is_compared]
+    heads = [column.figure for column in row.columns]
+    heads += [f"{name}/it {figure}" for figure in compared for name in ours]
+    widths = [max(len(head), 9) for head in heads]
+    for section, contestants in results.values.items():
+        titles = "  ".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
+        yield f"  {section:26}{titles}"
+        for contestant in contestants:
+            cells = [
+                number(results.median(section, contestant, column.figure), column.digits)
+                for column in row.columns
+            ]
+            cells += [
+                number(results.ratio(section, name, contestant, figure), 2)
+                for figure in compared
+                for name in ours
+            ]
+            texts = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+            yield f"    {contestant:24}{texts}"
+    yield from (f"  failed: {trouble}" for trouble in results.troubles)
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _rounds(results: Results) -> str:
+    return f"median of {results.rounds} rounds" if results.rounds > 1 else "one round"
