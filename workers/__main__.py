@@ -8,6 +8,7 @@ set up.
 import argparse
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import re
@@ -71,7 +72,14 @@ def main() -> int:
     # Whatever user code raises here is a failed start, SystemExit too.
     except BaseException as error:
         return _report_boot_error(launcher, error)
+    _freeze_what_is_loaded()
     return _run(handler, options, launcher)
+
+
+def _freeze_what_is_loaded() -> None:
+    """Have the collector never look again at modules and models: they stay to the end."""
+    gc.collect()  # What is garbage by now would else stay, too.
+    gc.freeze()
 
 
 def _check(spec: str, launcher: Launcher) -> None:

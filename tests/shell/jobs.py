@@ -1,11 +1,14 @@
 """Handlers that the tests of the workers run in real worker processes."""
 
 import ctypes
+import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,11 @@ def read_in_c(request: Any) -> int:
     return int(ctypes.CDLL(None).read(read_fd, ctypes.create_string_buffer(1), 1))
 
 
+def listen_to_sigusr1(request: Any) -> str:
+    signal.signal(signal.SIGUSR1, lambda *_: print("heard", file=sys.stderr, flush=True))
+    return "listening"
+
+
 def start_child(request: Any) -> int:
     return subprocess.Popen(["sleep", "1000"]).pid
 
@@ -130,6 +138,29 @@ class Diary:
     def _write(self, line: str) -> None:
         with Path(os.environ["DIARY"]).open("a") as file:
             file.write(line + "\n")
+
+
+class Garbage:
+    """Tells whether anything is frozen, and whether garbage of ``setup()`` and new garbage stay."""
+
+    def setup(self) -> None:
+        self._old = self._make_garbage()
+
+    def __call__(self, request: Any) -> list[bool]:
+        new = self._make_garbage()
+        for _ in range(100_000):
+            if new() is None:
+                break
+            self._kept: list[list[Any]] = [
+                [] for _ in range(1000)
+            ]  # enough of them set the collector off
+        return [gc.get_freeze_count() > 0, self._old() is not None, new() is not None]
+
+    @staticmethod
+    def _make_garbage() -> weakref.ref[Any]:
+        unreachable = Awkward()
+        unreachable.__cause__ = unreachable
+        return weakref.ref(unreachable)
 
 
 class CloseFails:

@@ -63,6 +63,38 @@ def test_after_sigterm_nothing_more_is_handled() -> None:
             assert worker.log().count("began") == 1
 
 
+def test_what_arrives_during_a_request_is_handled_next() -> None:
+    """Its news may be swallowed by the sending of the reply: the worker must look once more."""
+    with (
+        serving("tests.shell.jobs:sleep_then_1_mb") as (worker, req),
+        link(req.getsockopt_string(zmq.LAST_ENDPOINT)) as second,
+    ):
+        assert ask(second, 0.0).status == 200
+        for count in range(2, 12, 2):
+            send(req, 0.02)
+            wait_for_log(worker, "began\n" * count)
+            send(second, 0.0)
+            assert receive(req).status == 200
+            assert receive(second).status == 200
+
+
+def test_what_is_loaded_is_frozen_its_garbage_is_gone_and_new_garbage_is_collected() -> None:
+    with serving("tests.shell.jobs:Garbage") as (_, req):
+        is_frozen, has_old, has_new = msgpack.unpackb(ask(req, "x").value)
+        assert (is_frozen, has_old, has_new) == (True, False, False)
+
+
+def test_a_signal_that_is_user_codes_own_does_not_keep_an_idle_worker_busy() -> None:
+    with serving("tests.shell.jobs:listen_to_sigusr1") as (worker, req):
+        assert ask(req, "x").status == 200
+        worker.process.send_signal(signal.SIGUSR1)
+        wait_for_log(worker, "heard")
+        before = cpu_ticks(worker.process.pid)
+        time.sleep(0.3)  # Not to wait for something: this is the time that it must not use.
+        assert cpu_ticks(worker.process.pid) - before < 10
+        assert ask(req, "x").status == 200
+
+
 def test_sigint_is_ignored() -> None:
     with serving("tests.shell.jobs:sleep_then_1_mb") as (worker, req):
         worker.process.send_signal(signal.SIGINT)
