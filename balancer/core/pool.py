@@ -6,6 +6,7 @@ Rule 2: a worker in rotation holds at most one try, and is idle exactly when it 
 States and signals are texts, for the hash of a plain Enum is computed in Python at each look-up.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -131,8 +132,9 @@ class Pool:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[str, Member] = {}
-        self.idle: dict[str, Member] = {}
-        """The longest idle first: a dict keeps the order in which they became idle."""
+        self.idle: OrderedDict[str, Member] = OrderedDict()
+        """The last is asked first. Who has replied just now is warm; the others may sleep on, and
+        whoever is new or was ejected comes after all that are known to be good."""
         self.serving = 0
         """How many are idle or busy: they are up and will be free."""
         self.ejected = 0
@@ -264,6 +266,8 @@ class Pools:
             del pool.idle[member.slot]
         elif state is State.IDLE:
             pool.idle[member.slot] = member
+            if signal is not Signal.REPLIED:
+                pool.idle.move_to_end(member.slot, last=False)
         member.state = state
         if state is State.DOWN and self._aside:
             self._aside.pop(member.worker, None)

@@ -9,7 +9,7 @@ from tests.simulation.ledger import Ledger
 
 
 def check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
-    """Pools in their order, a busy one is waited for; within a pool the longest idle first."""
+    """Pools in their order, a busy one is waited for; within a pool who became free last."""
     workers = ledger.roster.workers
     # Who was made to wait for company goes to whoever takes it first.
     has_waited = fill_until(ledger.limits, case) > 0 and any(
@@ -25,7 +25,7 @@ def check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
             if slot not in case.excluded_slots and (worker := workers.get(slot)) is not None
         ]
         for other in untried:
-            is_before = other.idle_order < chosen.idle_order and not has_waited
+            is_before = other.idle_order > chosen.idle_order and not has_waited
             if other.state is State.IDLE and (pool != chosen.pool or is_before):
                 raise Violation("sweep order", f"{other.id} comes before {chosen.id}")
             if pool != chosen.pool and _is_worth_a_wait(other, now):

@@ -130,7 +130,7 @@ class Roster:
             self.workers[worker.id.slot] = worker
             self._retire(older)
         worker.batching = event.batching
-        self._be_idle(worker)
+        self._be_idle(worker, is_known=False)
 
     def note_lost(self, now: float, event: ev.WorkerLost) -> None:
         worker = self.find(event.worker)
@@ -199,7 +199,7 @@ class Roster:
             self._remove(worker)
             self.to_release.add(worker.id)
             return
-        self._be_idle(worker)
+        self._be_idle(worker, is_known=True)
         if not attempt.is_over:
             note_record(worker, {reply.outcome for reply in self.replies.values()})
         first_s, is_bad = self.limits.ejection_s, worker.bad_tries >= self.limits.ejection_tries
@@ -222,7 +222,7 @@ class Roster:
             worker.ejections += 1
             worker.ejected_until = now + duration_s
             self._order += 1
-            worker.idle_order = _LAST + self._order  # if it comes back in this step, it comes last
+            worker.idle_order = -_LAST - self._order  # if it comes back in this step, it comes last
 
     def note_time(self, now: float) -> None:
         """All dates up to now have passed and been acted upon."""
@@ -230,8 +230,8 @@ class Roster:
             if worker.attempt is not None and worker.attempt.times_out_at <= now:
                 self.be_overdue(worker, worker.attempt, now)
         ejected = (worker for worker in self.workers.values() if worker.ejected_until <= now)
-        for worker in sorted(ejected, key=lambda w: (w.ejected_until, w.idle_order)):
-            self._be_idle(worker)
+        for worker in sorted(ejected, key=lambda w: (w.ejected_until, -w.idle_order)):
+            self._be_idle(worker, is_known=False)
 
     def be_overdue(self, worker: Worker, attempt: Attempt, now: float) -> None:
         """If the balancer sees it late, that is not counted to the worker."""
@@ -243,7 +243,8 @@ class Roster:
         if worker.state is not State.DRAINING:
             worker.state = State.OVERDUE
 
-    def _be_idle(self, worker: Worker) -> None:
+    def _be_idle(self, worker: Worker, *, is_known: bool) -> None:
+        """Who has replied is asked before all others, who is new after them."""
         self._order += 1
-        worker.state, worker.idle_order = State.IDLE, self._order
+        worker.state, worker.idle_order = State.IDLE, self._order if is_known else -self._order
         worker.ejected_until = NEVER
