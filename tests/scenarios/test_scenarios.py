@@ -41,6 +41,10 @@ def test_there_is_a_transcript_for_every_way_in_which_a_try_ends() -> None:
         "drain",
         "late_answer",
         "revived",
+        "batch",
+        "batch_died",
+        "batch_poison",
+        "batch_filled",
     }
 
 

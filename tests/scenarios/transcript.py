@@ -1,7 +1,8 @@
 """Read a plain-text transcript, play it through the real core, and write down what happens.
 
-A transcript is a list of pools, maybe limits, then dated commands; beneath each command stands
-its trace, indented. Seconds count from 0. What happens by itself is shown by ``time passes``.
+A transcript is a list of pools, maybe limits and what workers do with a batch, then dated commands;
+beneath each command stands its trace, indented. Seconds count from 0. What happens by itself is
+shown by ``time passes``.
 """
 
 import re
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from balancer.core.events import DrainStarted, Event
+from balancer.core.events import Batching, DrainStarted, Event, Outcome
 from tests.core import story
 from tests.core.story import START, Story
 
@@ -29,6 +30,7 @@ class _Stage:
     pools: dict[str, str]
     limits: dict[str, Any]
     incarnation: dict[str, int]
+    batching: Batching = Batching.NONE
     story: Story | None = None
 
     def worker(self, slot: str) -> str:
@@ -63,6 +65,8 @@ def _obey(stage: _Stage, line: str) -> list[str]:
         stage.incarnation |= dict.fromkeys(match[2].split(), 1)
     elif match := re.fullmatch(r"limit (\w+): (\S+)", line):
         stage.limits[match[1]] = _value(match[2])
+    elif match := re.fullmatch(r"batches: (\w+)", line):
+        stage.batching = Batching(match[1])
     elif match := re.fullmatch(r"(\d+\.\d{3}) (.+)", line):
         return _happen(stage, START + float(match[1]), match[2])
     else:
@@ -75,7 +79,7 @@ def _obey(stage: _Stage, line: str) -> list[str]:
 def _happen(stage: _Stage, now: float, command: str) -> list[str]:
     events = _events(stage, command)
     if stage.story is None:
-        stage.story = Story(pools=stage.pools, **stage.limits)
+        stage.story = Story(pools=stage.pools, batching=stage.batching, **stage.limits)
     if now < stage.story.now:
         raise ValueError("time runs backwards")
     due = stage.story.core.next_deadline()
@@ -101,6 +105,24 @@ def _request(stage: _Stage, number: str, wishes: str) -> tuple[Event, ...]:
     return (story.request(int(number), **fields),)
 
 
+_OUTCOMES = {
+    "an answer": Outcome.ANSWER,
+    "nothing": Outcome.EMPTY,
+    "garbage": Outcome.GARBLED,
+    "too late": Outcome.EXPIRED,
+}
+
+
+def _replies(stage: _Stage, slot: str, words: str) -> tuple[Event, ...]:
+    outcomes = (_OUTCOMES[word] for word in words.split(", "))
+    return (story.replies(stage.worker(slot), *outcomes),)
+
+
+def _come_back(stage: _Stage, slot: str) -> tuple[Event, ...]:
+    worker = stage.next_worker(slot)
+    return story.connects(worker), story.ready(worker, stage.batching)
+
+
 def _value(text: str) -> float | bool | str:
     if text in ("yes", "no"):
         return text == "yes"
@@ -119,8 +141,9 @@ _COMMANDS: dict[str, Callable[..., tuple[Event, ...]]] = {
     r"(\w+) dies": lambda s, slot: (story.dies(s.worker(slot)),),
     r"(\w+) turns out to be gone": lambda s, slot: (story.undelivered(s.worker(slot)),),
     r"(\w+) connects": lambda s, slot: (story.connects(s.next_worker(slot)),),
-    r"(\w+) is ready": lambda s, slot: (story.ready(s.worker(slot)),),
-    r"(\w+) comes back": lambda s, slot: story.comes_up(s.next_worker(slot)),
+    r"(\w+) is ready": lambda s, slot: (story.ready(s.worker(slot), s.batching),),
+    r"(\w+) comes back": _come_back,
+    r"(\w+) replies to each: (.+)": _replies,
     r"client (\w+) leaves": lambda s, client: (story.leaves(client),),
     r"drain for at most (\d+) s": lambda s, seconds: (DrainStarted(float(seconds)),),
     r"time passes": lambda s: (),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from balancer.core.events import ClientId, RequestId, Why, WorkerId
+from balancer.core.events import Batching, ClientId, RequestId, Why, WorkerId
 from balancer.core.limits import Limits
 
 MAY_HAVE_RUN = (Why.GARBLED, Why.TIMEOUT, Why.DIED)
@@ -25,7 +25,8 @@ IN_ROTATION = (State.IDLE, State.BUSY)
 
 @dataclass
 class Try:
-    request: RequestId
+    requests: tuple[RequestId, ...]
+    """One, or those of a batch."""
     started_at: float
     expires_at: float
     kill_at: float
@@ -34,6 +35,10 @@ class Try:
     """Its worker is ejected, and nobody else was left."""
     has_timed_out: bool = False
 
+    @property
+    def is_batch(self) -> bool:
+        return len(self.requests) > 1
+
 
 @dataclass
 class Worker:
@@ -41,6 +46,7 @@ class Worker:
     pool: str
     is_ours: bool
     state: State = State.CONNECTING
+    batching: Batching = Batching.NONE
     held: Try | None = None
     bad_tries: int = 0
     ejections: int = 0
@@ -64,11 +70,17 @@ class Request:
     once: bool
     priority: int
     size_bytes: int
+    arrived_at: float
     deadline: float
     try_timeout_s: float
     holder: Worker | None = None
     attempts: int = 0
     strikes: int = 0
+    """Workers that it has killed or hung alone."""
+    has_hung: bool = False
+    """One of them was hung."""
+    was_in_company: bool = False
+    """In its latest try."""
     tried: list[tuple[str, Why]] = field(default_factory=list)
     asked: list[WorkerId] = field(default_factory=list)
     shut_slots: set[str] = field(default_factory=set)
@@ -87,7 +99,11 @@ class Request:
 
     @property
     def is_suspect(self) -> bool:
-        return self.strikes > 1 or any(why is Why.TIMEOUT for _, why in self.tried)
+        return self.strikes > 1 or self.has_hung
+
+    @property
+    def must_go_alone(self) -> bool:
+        return self.once or self.may_have_run
 
     @property
     def is_final(self) -> bool:
@@ -127,12 +143,26 @@ class Books:
     def waiting(self) -> list[Request]:
         return [request for request in self.open.values() if request.holder is None]
 
+    def tried_by(self, worker: Worker) -> list[Request]:
+        """Those of what it holds that still wait for it."""
+        numbers = worker.held.requests if worker.held is not None else ()
+        requests = (self.open.get(number) for number in numbers)
+        return [one for one in requests if one is not None and one.holder is worker]
+
     def successors(self, slot: str) -> list[Worker]:
         return [
             worker
             for worker in self.aside.values()
             if worker.id.slot == slot and worker.state is State.CONNECTING
         ]
+
+    def has_room_for(self, request: Request) -> bool:
+        """Beside the others that wait: after a failed try there is more."""
+        limits, others = self.limits, [one for one in self.waiting() if one is not request]
+        extra = len(self.slots) * limits.batch_max if request.attempts else 0
+        size_bytes = sum(other.size_bytes for other in others) + request.size_bytes
+        limit_bytes = limits.queue_limit_bytes + extra * limits.max_body_bytes
+        return len(others) < limits.queue_limit + extra and size_bytes <= limit_bytes
 
     def untried(self, request: Request, pool: str) -> Iterator[Slot]:
         """The slots of the pool that the request may still go to."""
@@ -194,8 +224,7 @@ class Books:
     def lose(self, worker: Worker, why: Why) -> None:
         """It is gone, and a try that it held has to end."""
         self.forget(worker)
-        request = self.open.get(worker.held.request) if worker.held is not None else None
-        if request is not None and request.holder is worker:
+        for request in self.tried_by(worker):
             self.owe("try failed", request.number, worker.id, why)
 
     def retire(self, worker: Worker) -> None:

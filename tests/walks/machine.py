@@ -1,80 +1,29 @@
 """The walk: whatever can happen to a core, in any order, at any time, with the books kept along."""
 
-from collections.abc import Callable
-from itertools import count
 from typing import Any
 
-from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 from hypothesis.strategies import SearchStrategy
 
 from balancer.core import events as ev
-from balancer.core.dispatcher import Dispatcher
-from balancer.core.events import Action, ClientId, Event, Outcome, RequestId, WorkerId, WorkerReply
+from balancer.core.events import (
+    Batching,
+    ClientId,
+    Event,
+    Outcome,
+    RequestId,
+    WorkerId,
+    WorkerReply,
+)
 from balancer.core.limits import Limits
-from tests.core.story import say
 from tests.walks.books import Books, State, Worker
-from tests.walks.deeds import note_action
-from tests.walks.news import note_event
-from tests.walks.rest import begin_to_expire, check_after_expire, check_after_step
+from tests.walks.choices import ODD_LIMITS, USUAL, WISHES
+from tests.walks.telling import Telling
 
-START = 1000.0
-TURNS_MAX = 1000
 POOLS = ("a", "b", "s")
 STATIC_POOL = "s"
 """Its workers are not ours: nobody kills them."""
-
-# Times are sums of powers of two, so that dates coincide and are exact.
-USUAL: dict[str, Any] = {
-    "deadline_s": 8.0,
-    "deadline_max_s": 16.0,
-    "try_timeout_s": 1.0,
-    "max_body_bytes": 100,
-    "retry_budget_per_worker": 100,
-    "hang_kill_after_s": 0.5,
-    "ejection_tries": 1,
-    "ejection_s": 1.0,
-}
-ODD_LIMITS: tuple[dict[str, Any], ...] = (
-    {"ejection_tries": 1000},
-    {"ejection_tries": 2, "ejection_s": 0.25, "ejection_max_s": 0.5},
-    {"on_empty_next_pool": True},
-    {"strikes": 1},
-    {"strikes": 10},
-    {"revive_grace_s": 0.25},
-    {"revive_grace_s": 4.0},
-    {"revive_grace_s": 0.0},
-    {"hang_kill_after_s": 4.0},
-    {"try_timeout_s": 2.0},
-    {"deadline_s": 2.0},
-    {"deadline_max_s": 1.0},
-    {"try_start_min_s": 0.25},
-    {"queue_limit": 1},
-    {"queue_limit": 0},
-    {"queue_limit_bytes": 150},
-    {"queue_timeout_s": 0.5},
-    {"client_limit": 2},
-    {"once_ids_limit": 1},
-    {"retry_budget": 0.0, "retry_budget_per_worker": 0},
-    {"retry_budget": 0.5, "retry_budget_per_worker": 0, "retry_budget_window_s": 1},
-)
-WISHES: tuple[dict[str, Any], ...] = (
-    {"once": True},
-    {"once": True, "id": "one"},
-    {"once": True, "id": b"two"},
-    {"id": "one"},
-    {"priority": 0},
-    {"priority": 2},
-    {"timeout_s": 1.0},
-    {"timeout_s": 0.25},
-    {"timeout_s": 0.0},
-    {"timeout_s": 100.0},
-    {"try_timeout_s": 0.25},
-    {"try_timeout_s": 3.0},
-    {"size_bytes": 60},
-    {"size_bytes": 101},
-)
 
 
 def _some(changes: tuple[dict[str, Any], ...], max_size: int) -> SearchStrategy[dict[str, Any]]:
@@ -89,39 +38,23 @@ WHICH = st.integers(0, 11)
 """Whom a rule means, counted among those that it could mean."""
 
 
-class Line:
-    """Of the story of a walk, put into words only if somebody is to read it."""
-
-    def __init__(self, now: float, what: Event | Action) -> None:
-        self.now = now
-        self.what = what
-
-    def __repr__(self) -> str:
-        if isinstance(self.what, Action):
-            return f"    at {self.now}: {say(self.what)}"
-        return f"  at {self.now}: {self.what}"
-
-
-class Walk(RuleBasedStateMachine):
+class Walk(Telling):
     """A rule is something that happens; what the core does is checked after each."""
-
-    core_class: type[Dispatcher] = Dispatcher
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = START
-        self._requests = count(1)
-        self._incarnations = count(1)
-        self._events_told = 0
-        self._gone: list[WorkerId] = []
-        self._just_forwarded: list[WorkerId] = []
 
     @initialize(
         odd=_some(ODD_LIMITS, 4),
         up=st.sampled_from(("a1", "a1 a2", "a1 a2", "a1 a2 a3", "a1 b1 s1")),
         once_names=st.sampled_from(((), (), ("one",), (b"two", "one"))),
+        batching=st.sampled_from(Batching),
     )
-    def begin(self, odd: dict[str, Any], up: str, once_names: tuple[bytes | str, ...]) -> None:
+    def begin(
+        self,
+        odd: dict[str, Any],
+        up: str,
+        once_names: tuple[bytes | str, ...],
+        batching: Batching,
+    ) -> None:
+        self._batching = batching
         limits = Limits(**USUAL | odd)
         self.core = self.core_class(limits, POOLS)
         self.books = Books(limits, list(POOLS))
@@ -131,7 +64,13 @@ class Walk(RuleBasedStateMachine):
         for slot in up.split():
             worker = WorkerId(slot, next(self._incarnations))
             self._happens(ev.WorkerConnected(worker))
-            self._happens(ev.WorkerReady(worker))
+            self._is_ready(worker)
+
+    def _is_ready(self, worker: WorkerId) -> None:
+        """Those that are not ours know no batches."""
+        is_ours = worker.slot[0] != STATIC_POOL
+        batching = self._batching if is_ours else Batching.NONE
+        self._happens(ev.WorkerReady(worker, batching))
 
     # --- requests ---------------------------------------------------------------------------------
 
@@ -140,7 +79,7 @@ class Walk(RuleBasedStateMachine):
         request = RequestId(next(self._requests))
         self._happens(ev.RequestArrived(request, ClientId(client), **wishes))
 
-    @rule(number=st.integers(2, 4), once=st.booleans())
+    @rule(number=st.integers(2, 4), once=st.sampled_from((False, False, True)))
     def plain_requests_arrive(self, number: int, once: bool) -> None:
         for _ in range(number):
             request = RequestId(next(self._requests))
@@ -177,7 +116,7 @@ class Walk(RuleBasedStateMachine):
         worker = WorkerId(slot, next(self._incarnations))
         self._happens(ev.WorkerConnected(worker, beside_older))
         if is_ready:
-            self._happens(ev.WorkerReady(worker))
+            self._is_ready(worker)
 
     def _are_connecting(self) -> list[Worker]:
         return [worker for worker in self.books.workers() if worker.state is State.CONNECTING]
@@ -186,7 +125,7 @@ class Walk(RuleBasedStateMachine):
     @rule(which=WHICH)
     def worker_gets_ready(self, which: int) -> None:
         connecting = self._are_connecting()
-        self._happens(ev.WorkerReady(connecting[which % len(connecting)].id))
+        self._is_ready(connecting[which % len(connecting)].id)
 
     @precondition(lambda self: any(self.books.workers()))
     @rule(which=WHICH)
@@ -207,7 +146,16 @@ class Walk(RuleBasedStateMachine):
     @rule(which=WHICH)
     def worker_answers(self, which: int) -> None:
         holders = self._have_one()
-        self._replies(holders[which % len(holders)].id, Outcome.ANSWER)
+        self._replies(holders[which % len(holders)], Outcome.ANSWER)
+
+    @precondition(lambda self: self._have_one())
+    @rule(which=WHICH, number=st.integers(3, 6))
+    def worker_answers_where_many_wait(self, which: int, number: int) -> None:
+        holder = self._have_one()[which % len(self._have_one())]
+        self.plain_requests_arrive(number, once=False)
+        self._let_time_pass_until(self.now + 0.25)
+        if holder in self._have_one():
+            self._replies(holder, Outcome.ANSWER)
 
     @rule()
     def every_slot_is_filled(self) -> None:
@@ -215,13 +163,23 @@ class Walk(RuleBasedStateMachine):
             if slot.worker is None:
                 worker = WorkerId(name, next(self._incarnations))
                 self._happens(ev.WorkerConnected(worker))
-                self._happens(ev.WorkerReady(worker))
+                self._is_ready(worker)
 
     @precondition(lambda self: self._have_one())
     @rule(which=WHICH, outcome=OUTCOMES)
     def worker_replies(self, which: int, outcome: Outcome) -> None:
         holders = self._have_one()
-        self._replies(holders[which % len(holders)].id, outcome)
+        self._replies(holders[which % len(holders)], outcome)
+
+    def _have_batch(self) -> list[Worker]:
+        return [worker for worker in self._have_one() if worker.held and worker.held.is_batch]
+
+    @precondition(lambda self: self._have_batch())
+    @rule(which=WHICH, outcomes=st.lists(OUTCOMES, min_size=1, max_size=5))
+    def worker_replies_to_each_of_a_batch(self, which: int, outcomes: list[Outcome]) -> None:
+        """Sometimes to more than there are, or to fewer."""
+        holders = self._have_batch()
+        self._replies(holders[which % len(holders)], *outcomes)
 
     @precondition(lambda self: self._have_one())
     @rule(which=WHICH, outcome=OUTCOMES)
@@ -230,7 +188,7 @@ class Walk(RuleBasedStateMachine):
         holder = self._have_one()[which % len(self._have_one())]
         assert holder.held is not None
         self._let_time_pass_until(max(self.now, holder.held.expires_at))
-        self._replies(holder.id, outcome)
+        self._replies(holder, outcome)
 
     @precondition(lambda self: self._gone)
     @rule(which=WHICH, kind=st.integers(0, 4))
@@ -242,14 +200,22 @@ class Walk(RuleBasedStateMachine):
             ev.WorkerLost(worker),
             ev.WorkerLost(worker, undelivered=True),
             ev.ReplyArrived(worker, reply),
-            ev.WorkerReady(worker),
+            ev.BatchReplied(worker, (reply, reply)),
         )
         assert self._happens(news[kind]) == [], "news of the past must change nothing"
 
-    def _replies(self, worker: WorkerId, outcome: Outcome) -> None:
+    def _replies(self, worker: Worker, *outcomes: Outcome) -> None:
+        """With the one outcome for all that it holds, or with these."""
+        assert worker.held is not None
+        if len(outcomes) == 1:
+            outcomes *= len(worker.held.requests)
         # Each reply is another object, so that it is known wherever it turns up.
-        value = f"{worker} at {self.now}".encode()
-        self._happens(ev.ReplyArrived(worker, WorkerReply(outcome, value=value)))
+        values = [f"{worker.id} {place} at {self.now}".encode() for place in range(len(outcomes))]
+        replies = tuple(map(WorkerReply, outcomes, [200] * len(values), values))
+        if worker.held.is_batch:
+            self._happens(ev.BatchReplied(worker.id, replies))
+        else:
+            self._happens(ev.ReplyArrived(worker.id, replies[0]))
 
     # --- the rest of the world --------------------------------------------------------------------
 
@@ -278,58 +244,3 @@ class Walk(RuleBasedStateMachine):
     @rule(odd=_some(ODD_LIMITS, 4), pools=st.permutations(POOLS))
     def is_reconfigured(self, odd: dict[str, Any], pools: list[str]) -> None:
         self._happens(ev.Reconfigured(Limits(**USUAL | odd), tuple(pools)))
-
-    def teardown(self) -> None:
-        """All workers die and the time runs out: nothing may be left."""
-        if not hasattr(self, "core"):
-            return
-        for worker in list(self.books.workers()):
-            self._happens(ev.WorkerLost(worker.id))
-        for _ in range(TURNS_MAX):
-            due = self.core.next_deadline()
-            if due is None:
-                break
-            self._let_time_pass_until(max(self.now, due))
-        assert self.core.next_deadline() is None
-        assert self.core.open_requests == len(self.core.queue) == self.core.queue.size_bytes == 0
-
-    # --- how it is told ---------------------------------------------------------------------------
-
-    def _is_odd_time(self) -> bool:
-        """What seldom happens, or changes too much, is only drawn now and then."""
-        return self._events_told % 6 == 5
-
-    def _happens(self, event: Event) -> list[Action]:
-        self._events_told += 1
-        note(Line(self.now, event))
-        before = {worker.id for worker in self.books.workers()}
-        note_event(self.books, event, self.now)
-        actions = self._take(lambda: self.core.step(event, self.now))
-        check_after_step(self.books, self.core, self.now)
-        self._just_forwarded = [one.worker for one in actions if isinstance(one, ev.Forward)]
-        self._gone += sorted(before - {worker.id for worker in self.books.workers()})
-        self._look_at_the_clock()
-        return actions
-
-    def _let_time_pass_until(self, then: float) -> None:
-        for _ in range(TURNS_MAX):
-            due = self.core.next_deadline()
-            if due is None or due > then:
-                break
-            self.now = max(self.now, due)
-            self._look_at_the_clock()
-        self.now = then
-        self._just_forwarded = []
-
-    def _look_at_the_clock(self) -> None:
-        begin_to_expire(self.books, self.now)
-        actions = self._take(lambda: self.core.expire(self.now))
-        check_after_expire(self.books, self.core, self.now)
-        self._just_forwarded += [one.worker for one in actions if isinstance(one, ev.Forward)]
-
-    def _take(self, act: Callable[[], list[Action]]) -> list[Action]:
-        actions = act()
-        for action in actions:
-            note(Line(self.now, action))
-            note_action(self.books, action, self.now)
-        return actions

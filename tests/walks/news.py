@@ -1,7 +1,7 @@
 """What each event changes in the books, and which actions the core owes for it."""
 
 from balancer.core import events as ev
-from balancer.core.events import Event, Outcome, Reason, RequestId, Why, WorkerId
+from balancer.core.events import Event, Outcome, Reason, RequestId, Why, WorkerId, WorkerReply
 from tests.walks.books import Books, Request, Slot, State, Worker
 
 FAILURES = {
@@ -37,15 +37,17 @@ def note_event(books: Books, event: Event, now: float) -> None:
             books.slots.pop(name, None)
         case ev.WorkerConnected(worker, beside_older):
             _connected(books, worker, beside_older, now)
-        case ev.WorkerReady(worker):
-            _ready(books, worker)
+        case ev.WorkerReady():
+            _ready(books, event)
         case ev.WorkerLost(worker, undelivered=undelivered):
             lost = books.find(worker)
             if lost is not None:
                 books.lose(lost, Why.UNDELIVERED if undelivered else Why.DIED)
                 books.promote(worker.slot)
-        case ev.ReplyArrived():
-            _replied(books, event)
+        case ev.ReplyArrived(worker, reply):
+            _replied(books, worker, (reply,))
+        case ev.BatchReplied(worker, replies):
+            _replied(books, worker, replies)
         case ev.DrainStarted(timeout_s):
             books.is_draining = True
             books.drain_until = now + timeout_s
@@ -66,6 +68,7 @@ def _arrived(books: Books, event: ev.RequestArrived, now: float) -> None:
         event.once,
         event.priority,
         event.size_bytes,
+        now,
         deadline=now + min(timeout_s, limits.deadline_max_s),
         try_timeout_s=event.try_timeout_s or limits.try_timeout_s,
     )
@@ -114,49 +117,57 @@ def _connected(books: Books, id: WorkerId, beside_older: bool, now: float) -> No
     slot.worker = worker
 
 
-def _ready(books: Books, id: WorkerId) -> None:
-    worker = books.find(id)
+def _ready(books: Books, event: ev.WorkerReady) -> None:
+    worker = books.find(event.worker)
     if worker is None or worker.state is not State.CONNECTING:
         return
-    slot = books.slots[id.slot]
+    slot = books.slots[event.worker.slot]
     if slot.worker is not worker:
         older = slot.worker
         assert older is not None
         books.retire(older)
-        del books.aside[id]
+        del books.aside[event.worker]
         slot.worker = worker
-    worker.state = State.IDLE
+    worker.state, worker.batching = State.IDLE, event.batching
 
 
-def _replied(books: Books, event: ev.ReplyArrived) -> None:
-    worker = books.find(event.worker)
+def _replied(books: Books, id: WorkerId, replies: tuple[WorkerReply, ...]) -> None:
+    worker = books.find(id)
     if worker is None or worker.held is None:
         return
     held, worker.held = worker.held, None
+    if len(replies) != len(held.requests):  # nobody can tell which is whose
+        replies = (WorkerReply(Outcome.GARBLED),) * len(held.requests)
     if worker.state is State.DRAINING:
         books.forget(worker)
         books.owe("released", worker.id)
     else:
         is_late = worker.state is State.OVERDUE
         worker.state = State.IDLE
-        _judge(books, worker, event.reply.outcome, is_late)
-    request = books.open.get(held.request)
-    if request is not None and event.reply.outcome is Outcome.ANSWER:
-        books.owe("answered", request.number, worker.id, event.reply)
-    elif request is not None and request.holder is worker:
-        if event.reply.outcome is Outcome.EXPIRED:
-            request.shut_slots.add(worker.id.slot)
-        books.owe("try failed", request.number, worker.id, FAILURES[event.reply.outcome])
+        _judge(books, worker, {reply.outcome for reply in replies}, is_late)
+    for number, reply in zip(held.requests, replies, strict=True):
+        _owe_for_reply(books, worker, number, reply)
+
+
+def _owe_for_reply(books: Books, worker: Worker, number: RequestId, reply: WorkerReply) -> None:
+    request = books.open.get(number)
+    if request is not None and reply.outcome is Outcome.ANSWER:
+        books.owe("answered", number, worker.id, reply)
+        return
+    if request is not None:
+        request.shut_slots.add(worker.id.slot)
+    if request is not None and request.holder is worker:
+        books.owe("try failed", number, worker.id, FAILURES[reply.outcome])
     else:
-        books.owe("dropped", worker.id, held.request)
+        books.owe("dropped", worker.id, number)
 
 
-def _judge(books: Books, worker: Worker, outcome: Outcome, is_late: bool) -> None:
+def _judge(books: Books, worker: Worker, outcomes: set[Outcome], is_late: bool) -> None:
     if is_late:
         pass
-    elif outcome is Outcome.GARBLED:
+    elif Outcome.GARBLED in outcomes:
         worker.bad_tries += 1
-    elif outcome is not Outcome.EXPIRED:
+    elif outcomes != {Outcome.EXPIRED}:
         worker.bad_tries = worker.ejections = 0
     others_up = len(books.in_pool(worker.pool, State.IDLE, State.BUSY)) - 1
     ejected = len(books.in_pool(worker.pool, State.EJECTED))

@@ -2,11 +2,15 @@
 
 from balancer.core.dispatcher import Dispatcher
 from tests.walks.books import Books, Request, State, Worker
+from tests.walks.company import company_until, may_wait_for_company
 from tests.walks.deeds import time_out
 
 
-def check_after_step(books: Books, core: Dispatcher, now: float) -> None:
-    """Whatever the clock says: nothing is owed, and everybody is where they belong."""
+def check_after_step(
+    books: Books, core: Dispatcher, now: float, *, has_looked: bool = False
+) -> None:
+    """Whatever the clock says: nothing is owed, and everybody is where they belong. Whether the
+    core has looked at the clock makes a difference for those who wait for company."""
     assert not books.owed, f"missing: {books.owed}"
     for request in books.open.values():
         request.has_just_failed = False
@@ -17,7 +21,10 @@ def check_after_step(books: Books, core: Dispatcher, now: float) -> None:
     assert sum(not request.attempts for request in books.waiting()) <= books.queue_limit_max
     _check_states(books, core)
     for request in books.waiting():
-        _check_wait(books, request, now)
+        is_filling = may_wait_for_company(books, request)
+        if is_filling and has_looked and now >= company_until(books, request):
+            is_filling = False
+        _check_wait(books, request, now, is_filling)
 
 
 def _check_states(books: Books, core: Dispatcher) -> None:
@@ -27,23 +34,23 @@ def _check_states(books: Books, core: Dispatcher) -> None:
     }
     assert {member.slot: member.state.value for member in core.pools.members()} == known
     for worker in books.workers():
-        request = books.open.get(worker.held.request) if worker.held is not None else None
         assert (worker.held is not None) == (
             worker.state in (State.BUSY, State.OVERDUE, State.DRAINING)
         )
-        if request is not None and request.holder is worker:
+        if books.tried_by(worker):
             assert worker.held is not None
             assert not worker.held.has_timed_out
 
 
-def _check_wait(books: Books, request: Request, now: float) -> None:
+def _check_wait(books: Books, request: Request, now: float, is_filling: bool) -> None:
     """It waits for somebody who is not to be had; the dates of that are noted."""
     assert not request.is_final, "nobody may get it any more"
     free = books.wanted(request, State.IDLE)
     busy = books.wanted(request, State.BUSY)
     if not free and not busy:
         free = books.wanted(request, State.EJECTED)
-    must_go = free and not (request.way_until is not None and _is_troubled(books, free[0].pool))
+    gives_way = request.way_until is not None and free and _is_troubled(books, free[0].pool)
+    must_go = free and not gives_way and not is_filling
     assert not must_go, f"{request.number} waits while {free[0].id} is to be had"
     is_alive = bool(free or busy or books.wanted(request, State.OVERDUE, State.CONNECTING))
     assert is_alive or books.may_come_back(request), f"{request.number} waits for nobody"
@@ -90,7 +97,7 @@ def check_after_expire(books: Books, core: Dispatcher, now: float) -> None:
     if books.drain_until is not None and books.drain_until <= now:
         books.drain_until = None
         assert not books.open, "the drain is over"
-    check_after_step(books, core, now)
+    check_after_step(books, core, now, has_looked=True)
     dates = _dates(books)
     next_date = core.next_deadline()
     # A worker's timer may come early, and then waits for the end of the try that it has by now.
@@ -100,6 +107,9 @@ def check_after_expire(books: Books, core: Dispatcher, now: float) -> None:
 
 def _dates(books: Books) -> list[float]:
     dates = [] if books.drain_until is None else [books.drain_until]
+    for request in books.waiting():
+        if may_wait_for_company(books, request):
+            dates.append(company_until(books, request))
     for request in books.open.values():
         dates.append(request.deadline)
         for date in (request.queue_until, request.stranded_until, request.way_until):

@@ -1,0 +1,61 @@
+"""What a walk may choose from: limits of the core, and what clients wish for."""
+
+from typing import Any
+
+# Times are sums of powers of two, so that dates coincide and are exact.
+USUAL: dict[str, Any] = {
+    "deadline_s": 8.0,
+    "deadline_max_s": 16.0,
+    "try_timeout_s": 1.0,
+    "max_body_bytes": 100,
+    "retry_budget_per_worker": 100,
+    "hang_kill_after_s": 0.5,
+    "ejection_tries": 1,
+    "ejection_s": 1.0,
+    "batch_max": 4,
+    "batch_budget_s": 100.0,
+}
+ODD_LIMITS: tuple[dict[str, Any], ...] = (
+    {"ejection_tries": 1000},
+    {"ejection_tries": 2, "ejection_s": 0.25, "ejection_max_s": 0.5},
+    {"on_empty_next_pool": True},
+    {"strikes": 1},
+    {"strikes": 10},
+    {"revive_grace_s": 0.25},
+    {"revive_grace_s": 4.0},
+    {"revive_grace_s": 0.0},
+    {"hang_kill_after_s": 4.0},
+    {"try_timeout_s": 2.0},
+    {"deadline_s": 2.0},
+    {"deadline_max_s": 1.0},
+    {"try_start_min_s": 0.25},
+    {"queue_limit": 1},
+    {"queue_limit": 0},
+    {"queue_limit_bytes": 150},
+    {"queue_timeout_s": 0.5},
+    {"client_limit": 2},
+    {"once_ids_limit": 1},
+    {"retry_budget": 0.0, "retry_budget_per_worker": 0},
+    {"retry_budget": 0.5, "retry_budget_per_worker": 0, "retry_budget_window_s": 1},
+    {"batch_max": 1},
+    {"batch_max": 2},
+    {"batch_wait_s": 0.5},
+    {"batch_wait_s": 4.0},
+    {"batch_budget_s": 0.25},
+)
+WISHES: tuple[dict[str, Any], ...] = (
+    {"once": True},
+    {"once": True, "id": "one"},
+    {"once": True, "id": b"two"},
+    {"id": "one"},
+    {"priority": 0},
+    {"priority": 2},
+    {"timeout_s": 1.0},
+    {"timeout_s": 0.25},
+    {"timeout_s": 0.0},
+    {"timeout_s": 100.0},
+    {"try_timeout_s": 0.25},
+    {"try_timeout_s": 3.0},
+    {"size_bytes": 60},
+    {"size_bytes": 101},
+)
