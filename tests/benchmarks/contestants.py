@@ -159,6 +159,12 @@ def _takes(*options: str) -> bool:
 
 BATCH_OPTIONS = ("--batch-max", "32")
 
+
+def options_of(contestant: str) -> tuple[str, ...]:
+    """What one of ours is started with, for whoever starts it by hand."""
+    return BATCH_OPTIONS if contestant == "batch" else ()
+
+
 CONTESTANTS: dict[str, Open] = {
     "direct": open_direct,
     "proxy": behind("tests.benchmarks.proxy_balancer"),

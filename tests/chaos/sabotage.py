@@ -38,7 +38,7 @@ _HURRY = Edit("tests/chaos/run.py", "GOODS = 1000\n", "GOODS = 200\n")
 """What is to be found is found before the last good requests, or by a few of them."""
 _IMPATIENT = Edit("tests/chaos/run.py", "HEAL_TIMEOUT_S = 15.0", "HEAL_TIMEOUT_S = 4.0")
 _JOBS = "tests/chaos/jobs.py"
-_REQUESTS = "balancer/core/requests.py"
+_PLACING = "balancer/core/placing.py"
 _FRONTEND = "balancer/frontend.py"
 
 SABOTAGES: dict[str, Sabotage] = {
@@ -48,8 +48,8 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "            self._router.send(body, NOBLOCK)\n",
-                "            self._router.send(body, NOBLOCK)\n"
+                "            self._port.send(envelope, body)\n",
+                "            self._port.send(envelope, body)\n"
                 "            self._router.send_multipart([*envelope, body], NOBLOCK)\n",
             ),
         ),
@@ -129,7 +129,7 @@ SABOTAGES: dict[str, Sabotage] = {
         "empty",
         (
             Edit(
-                _REQUESTS,
+                "balancer/core/requests.py",
                 "now + min(timeout_s, limits.deadline_max_s)",
                 "now + min(timeout_s, limits.deadline_max_s) + 2.0",
             ),
@@ -159,7 +159,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "one-strike": Sabotage(
         "C9",
         "kill,crash",
-        (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "request.strikes"),),
+        (Edit(_PLACING, "request.strikes >= self.limits.strikes", "request.strikes"),),
     ),
     "plain-clients-fail": Sabotage(
         "C9",
@@ -173,7 +173,7 @@ SABOTAGES: dict[str, Sabotage] = {
         ),
     ),
     "poison-for-all": Sabotage(
-        "C10", "crash", (Edit(_REQUESTS, "request.strikes >= self.limits.strikes", "False"),)
+        "C10", "crash", (Edit(_PLACING, "request.strikes >= self.limits.strikes", "False"),)
     ),
     "never-restarted": Sabotage(
         "C11",
@@ -200,9 +200,9 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "        body = replies.encode_answer(\n",
+                "        body = replies.encode_answer(",
                 "        self.__dict__.setdefault('_kept', []).append(b'x' * 60_000)\n"
-                "        body = replies.encode_answer(\n",
+                "        body = replies.encode_answer(",
             ),
         ),
     ),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tests.mutants.table_of_batches import BATCHES
+from tests.mutants.table_of_placing import PLACING
 from tests.mutants.table_of_requests import REQUESTS
 from tests.mutants.table_of_workers import WORKERS
 
@@ -18,7 +20,7 @@ class Mutant:
 
 MUTANTS = tuple(
     Mutant(name, file, old, new)
-    for table in (REQUESTS, WORKERS)
+    for table in (REQUESTS, PLACING, WORKERS, BATCHES)
     for file, slips in table.items()
     for name, (old, new) in slips.items()
 )

@@ -4,43 +4,26 @@ Slips = dict[str, tuple[str, str]]
 
 REQUESTS: dict[str, Slips] = {
     "requests.py": {
-        "a failed try strands its request": (
-            "            self._place(request, now, is_joining=True)\n\n    def _note_failed_try",
-            "            self.queue.add(request, member.pool)\n\n    def _note_failed_try",
+        "a try cut short is left out of the list": (
+            "            self.note_failed_try(request, worker, Why.TIMEOUT, now)\n",
+            "            request.may_have_run = True\n",
         ),
-        "whoever waits stays where he was when a worker comes": (
-            "        for request in self.queue.take_all():\n            self._place(request, now)",
-            "        self._deadlines.next()",
+        "a refused once name stays known": (
+            "        if request.once and not (signal",
+            "        if not request.once and not (signal",
         ),
-        "a free worker takes one request and no more": (
-            "        while member.state is State.IDLE:\n            request = self.queue",
-            "        while not self.queue.size_bytes:\n            request = self.queue",
-        ),
-        "the end of a suspect's try is no news to the next suspect": (
-            "        if self._suspects.are_waiting:\n",
-            "        if self._suspects.are_waiting and member.state is not State.IDLE:\n",
-        ),
-        "a deadline stays behind when its request is over": (
-            "        for alarm in request.alarms():\n            self._deadlines.cancel(alarm)",
-            "        self._deadlines.cancel(request.queue_alarm)",
-        ),
-        "the queue may hold one more": (
-            "len(queue) < limits.queue_limit + extra",
-            "len(queue) <= limits.queue_limit + extra",
-        ),
-        "the queue's bytes are not counted": (
-            "            and queue.size_bytes + request.size_bytes\n",
-            "            and request.size_bytes\n",
-        ),
-        "a failed try has no extra room": (
-            "extra = len(self._pools) if request.attempts else 0",
-            "extra = 0",
+        "a drain takes newcomers": (
+            "        if self.is_draining:\n",
+            "        if self.is_draining and 0:\n",
         ),
         "a client may have one more": (
-            "len(self._clients.get(event.client, ())) >= self.limits.client_limit",
-            "len(self._clients.get(event.client, ())) > self.limits.client_limit",
+            "if open_requests >= self.limits.client_limit:",
+            "if open_requests > self.limits.client_limit:",
         ),
-        "a drain takes newcomers": ("        if is_draining:\n", "        if is_draining and 0:\n"),
+        "a deadline stays behind when its request is over": (
+            "        self._deadlines.cancel(request.deadline_alarm)\n",
+            "        self._deadlines.next()\n",
+        ),
         "a body may be one byte too large": (
             "event.size_bytes > self.limits.max_body_bytes",
             "event.size_bytes > self.limits.max_body_bytes + 1",
@@ -53,59 +36,9 @@ REQUESTS: dict[str, Slips] = {
             "request.may_have_run or was_trying",
             "request.may_have_run",
         ),
-        "a refused once name stays known": (
-            "has_run = signal is Signal.ANSWERED or request.may_have_run or was_trying",
-            "has_run = True",
-        ),
-        "a try may outlive its request": (
-            "expires_at = min(request.deadline, now + request.try_timeout_s)",
-            "expires_at = now + request.try_timeout_s",
-        ),
-        "a try begins when its time is over": (
-            "if remaining_s < self.limits.try_start_min_s:",
-            "if remaining_s < 0:",
-        ),
-        "a client's impatience kills workers": (
-            "give_up_at = max(expires_at, patience_ends_at) + self.limits",
-            "give_up_at = expires_at + self.limits",
-        ),
-        "poison is never stopped": (
-            "elif request.strikes >= self.limits.strikes:",
-            "elif request.strikes > self.limits.strikes:",
-        ),
-        "replicas are asked after an empty reply": (
-            "if why is Why.EMPTY and self.limits.on_empty_next_pool:",
-            "if why is Why.GARBLED and self.limits.on_empty_next_pool:",
-        ),
-        "the retry budget is not asked": (
-            "elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):",
-            "elif not _costs_budget(request, why) and why is Why.TIMEOUT:",
-        ),
-        "a first death costs budget": (
-            "(why is Why.DIED and request.strikes > 1)",
-            "why is Why.DIED",
-        ),
         "exhausted and no_workers are mixed up": (
             "Reason.EXHAUSTED if request.attempts else Reason.NO_WORKERS",
             "Reason.EXHAUSTED if request.tried or request.once else Reason.NO_WORKERS",
-        ),
-        "a try cut short is left out of the list": (
-            "self._note_failed_try(request, worker, Why.TIMEOUT, took_s)",
-            "request.may_have_run = True",
-        ),
-        "a grace is not ended when somebody is alive": (
-            "            self._deadlines.cancel(request.grace_alarm)\n"
-            "            request.grace_alarm = None\n",
-            "            request.grace_alarm = request.grace_alarm\n",
-        ),
-        "a grace begins anew with every event": (
-            "        elif request.grace_alarm is None:\n",
-            "        else:\n            self._deadlines.cancel(request.grace_alarm)\n",
-        ),
-        "a queue timeout goes on during the try": (
-            "        self._deadlines.cancel(request.queue_alarm)\n"
-            "        self._deadlines.cancel(request.grace_alarm)\n",
-            "        self._deadlines.cancel(request.grace_alarm)\n",
         ),
     },
     "once.py": {

@@ -4,9 +4,51 @@ from tests.mutants.table_of_requests import Slips
 
 WORKERS: dict[str, Slips] = {
     "workers.py": {
+        "an ejection ends without anybody hearing of it": (
+            "        self._pools.move(member, Signal.READMITTED)\n"
+            "        self._placing.place_all(now)",
+            "        self._pools.move(member, Signal.READMITTED)",
+        ),
+        "a timeout leaves those who wait where they are": (
+            "            self._placing.fail_try(request, member, Why.TIMEOUT, now)\n"
+            "        self._placing.place_all(now)",
+            "            self._placing.fail_try(request, member, Why.TIMEOUT, now)",
+        ),
+        "a late good reply clears the record": (
+            "elif outcomes & _GOOD and not is_late:",
+            "elif outcomes & _GOOD:",
+        ),
+        "who refused in time is asked again": (
+            "        if request is not None:\n            request.excluded",
+            "        if request is not None and reply.outcome is not Outcome.EXPIRED:\n"
+            "            request.excluded",
+        ),
+        "a late bad reply fails the try of another": (
+            "        if request is not None and request.worker == member.worker:\n            why",
+            "        if request is not None and request.worker is not None:\n            why",
+        ),
+        "a reply does not stop its timeout": (
+            "        if held is None:\n            return\n        if now < held.expires_at:",
+            "        held = held or Held((), now, now, now, False, False)\n"
+            "        if now < held.expires_at:",
+        ),
+        "a ready worker is still waited for": (
+            "        self._deadlines.cancel(member.alarm)\n        member.batching",
+            "        member.batching",
+        ),
+        "a busy retired worker is never released": (
+            "        if member.state is State.DOWN:\n            self._release(member)\n",
+            "        if member.state is State.OVERDUE:\n            self._release(member)\n",
+        ),
+        "an idle retired worker is not released": (
+            "        else:\n            self._release(member)\n\n    def _release",
+            "\n    def _release",
+        ),
         "a death is not told to those who wait": (
             "            self._promote(event.worker.slot)\n"
-            "            self._requests.place_all(now)\n\n    def slot_removed",
+            "            self._placing.place_all(now)\n"
+            "\n"
+            "    def slot_removed",
             "            self._promote(event.worker.slot)\n\n    def slot_removed",
         ),
         "a removed slot's request is forgotten": (
@@ -19,17 +61,6 @@ WORKERS: dict[str, Slips] = {
             "        for member in self._pools.remove(slot):\n            self._retire(member)",
             "        for member in self._pools.remove(slot):\n"
             "            self._lose(member, Why.DIED, now)",
-        ),
-        "an idle retired worker is not released": (
-            "        else:\n            self._actions.append(Released(member.worker))\n\n"
-            "    def _promote",
-            "\n    def _promote",
-        ),
-        "a busy retired worker is never released": (
-            "        if member.state is State.DOWN:\n"
-            "            self._actions.append(Released(member.worker))",
-            "        if member.state is State.OVERDUE:\n"
-            "            self._actions.append(Released(member.worker))",
         ),
         "a successor does not retire the older one": (
             "        if older is not None:\n            self._retire(older)",
@@ -45,10 +76,6 @@ WORKERS: dict[str, Slips] = {
             "                self._pools.move(older, Signal.LOST) if older.held is None else"
             " self._lose(older, Why.UNDELIVERED, now)\n            member.fill",
         ),
-        "a ready worker is still waited for": (
-            "        self._deadlines.cancel(member.alarm)\n        older = self._pools.succeed",
-            "        older = self._pools.succeed",
-        ),
         "nobody looks after a starting worker": (
             "        if member.is_ours:\n            patience_s",
             "        if not member.is_ours:\n            patience_s",
@@ -57,24 +84,10 @@ WORKERS: dict[str, Slips] = {
             "Why.UNDELIVERED if event.undelivered else Why.DIED",
             "Why.DIED",
         ),
-        "a reply does not stop its timeout": (
-            "        held, member.held = member.held, None\n"
-            "        if held is not None:\n"
-            "            self._deadlines.cancel(held.alarm)\n",
-            "        held, member.held = member.held, None\n",
-        ),
         "a late reply is never the answer": (
             "        if request is not None and reply.outcome is Outcome.ANSWER:\n",
             "        if request is not None and reply.outcome is Outcome.ANSWER"
             " and request.worker == member.worker:\n",
-        ),
-        "a late bad reply fails the try of another": (
-            "elif request is not None and self._requests.tried_by(member.worker, held) is request:",
-            "elif request is not None and request.worker is not None:",
-        ),
-        "who refused in time is asked again": (
-            "            if reply.outcome is Outcome.EXPIRED:\n",
-            "            if reply.outcome is Outcome.EMPTY:\n",
         ),
         "a late worker is free, and those who wait do not hear of it": (
             "if member.state is State.IDLE and not is_late and not held.is_last_resort:",
@@ -87,10 +100,6 @@ WORKERS: dict[str, Slips] = {
         "a good reply leaves the record as it is": (
             "            member.bad_tries = member.ejections = 0\n",
             "            member.ejections = 0\n",
-        ),
-        "a late good reply clears the record": (
-            "elif outcome in (Outcome.ANSWER, Outcome.EMPTY) and not is_late:",
-            "elif outcome in (Outcome.ANSWER, Outcome.EMPTY):",
         ),
         "each ejection is as long as the first": (
             "            member.ejections += 1\n",
@@ -112,17 +121,6 @@ WORKERS: dict[str, Slips] = {
             "held.alarm = self._deadlines.set(held.give_up_at + late_s,",
             "held.alarm = self._deadlines.set(held.give_up_at,",
         ),
-        "a timeout leaves those who wait where they are": (
-            "            self._requests.fail_try(request, member, Why.TIMEOUT,"
-            " now - held.started_at, now)\n        self._requests.place_all(now)",
-            "            self._requests.fail_try(request, member, Why.TIMEOUT,"
-            " now - held.started_at, now)",
-        ),
-        "an ejection ends without anybody hearing of it": (
-            "        self._pools.move(member, Signal.READMITTED)\n"
-            "        self._requests.place_all(now)",
-            "        self._pools.move(member, Signal.READMITTED)",
-        ),
         "a killed worker is not said to be": (
             "        requests = held.requests if held is not None else ()\n"
             "        self._actions.append(Kill(event.worker, requests))\n",
@@ -130,6 +128,15 @@ WORKERS: dict[str, Slips] = {
         ),
     },
     "pool.py": {
+        "the ejected are not counted back": (
+            "(state is State.EJECTED) - (before is State.EJECTED),",
+            "state is State.EJECTED,",
+        ),
+        "a successor keeps the older one's place among the idle": (
+            "        if before is State.IDLE:\n            del pool.idle[member.slot]",
+            "        if before is State.IDLE and state is not State.BUSY:\n"
+            "            del pool.idle[member.slot]",
+        ),
         "news of an older incarnation is believed": (
             "if member is None or worker.incarnation <= member.worker.incarnation:",
             "if member is None or worker.incarnation < member.worker.incarnation:",
@@ -138,18 +145,9 @@ WORKERS: dict[str, Slips] = {
             "if member is None or member.worker != worker or member.state is State.DOWN:",
             "if member is None or member.state is State.DOWN:",
         ),
-        "a successor keeps the older one's place among the idle": (
-            "        if member.state is State.IDLE:\n            del pool.idle[member.slot]",
-            "        if member.state is State.IDLE and state is not State.BUSY:\n"
-            "            del pool.idle[member.slot]",
-        ),
         "who is overdue counts as serving": (
             "_SERVING = {State.IDLE, State.BUSY}",
             "_SERVING = {State.IDLE, State.BUSY, State.OVERDUE}",
-        ),
-        "the ejected are not counted back": (
-            "pool.ejected += (state is State.EJECTED) - (member.state is State.EJECTED)",
-            "pool.ejected += state is State.EJECTED",
         ),
         "a new process keeps the old record": (
             "        self.bad_tries = 0\n",
@@ -165,13 +163,13 @@ WORKERS: dict[str, Slips] = {
         ),
     },
     "deadlines.py": {
-        "the order of dates depends on where they lie in memory": (
-            "(self.when, self.order) < (other.when, other.order)",
-            "(self.when, id(self)) < (other.when, id(other))",
-        ),
         "equal dates come out last first": (
-            "(self.when, self.order) < (other.when, other.order)",
-            "(self.when, -self.order) < (other.when, -other.order)",
+            "(when, self._order, alarm)",
+            "(when, -self._order, alarm)",
+        ),
+        "the order of dates depends on where they lie in memory": (
+            "(when, self._order, alarm)",
+            "(when, id(alarm), alarm)",
         ),
         "tidying forgets the order": (
             "            heapify(self._heap)\n",
@@ -187,6 +185,10 @@ WORKERS: dict[str, Slips] = {
         ),
     },
     "dispatcher.py": {
+        "drained while something is open": (
+            "return self._requests.is_draining and not self._requests",
+            "return self._requests.is_draining and not self.queue",
+        ),
         "a client's leaving ends its first request alone": (
             "            self._requests.drop(request)\n",
             "            self._requests.drop(request)\n            break\n",
@@ -198,10 +200,6 @@ WORKERS: dict[str, Slips] = {
         "a drain that runs out leaves one behind": (
             "for request in self._requests.all():",
             "for request in self._requests.all()[1:]:",
-        ),
-        "drained while something is open": (
-            "return self.is_draining and not self._requests",
-            "return self.is_draining and not self._requests.queue",
         ),
         "actions come out twice": (
             "        self._actions.clear()\n        return actions",

@@ -1,0 +1,80 @@
+"""Slips in where a request goes: file of the core, name of the slip, old text, new text."""
+
+from tests.mutants.table_of_requests import Slips
+
+PLACING: dict[str, Slips] = {
+    "placing.py": {
+        "a failed try strands its request": (
+            "            self._place(request, now, is_joining=True)\n\n\ndef _costs_budget",
+            "            self._queue.add(request, member.pool)\n\n\ndef _costs_budget",
+        ),
+        "whoever waits stays where he was when a worker comes": (
+            "        for request in self._queue.take_all():\n            self._place(request, now)",
+            "        self._deadlines.next()",
+        ),
+        "a free worker takes one request and no more": (
+            "        while member.state is State.IDLE:\n            request = self._next_for",
+            "        while not self._queue.size_bytes:\n            request = self._next_for",
+        ),
+        "the end of a suspect's try is no news to the next suspect": (
+            "        if self._suspects.are_waiting:\n",
+            "        if self._suspects.are_waiting and member.state is not State.IDLE:\n",
+        ),
+        "the queue may hold one more": (
+            "len(queue) < limits.queue_limit + extra",
+            "len(queue) <= limits.queue_limit + extra",
+        ),
+        "the queue's bytes are not counted": (
+            "            and queue.size_bytes + request.size_bytes\n",
+            "            and request.size_bytes\n",
+        ),
+        "a failed try has no extra room": (
+            "extra = len(self._pools) * limits.batch_max if request.attempts else 0",
+            "extra = 0",
+        ),
+        "a try may outlive its request": (
+            "expires_at = min(request.deadline, now + request.try_timeout_s)",
+            "expires_at = now + request.try_timeout_s",
+        ),
+        "a try begins when its time is over": (
+            "        if request.deadline - now < self.limits.try_start_min_s:\n",
+            "        if request.deadline < now:\n",
+        ),
+        "a client's impatience kills workers": (
+            "give_up_at = max(expires_at, patience_ends_at) + self.limits",
+            "give_up_at = expires_at + self.limits",
+        ),
+        "poison is never stopped": (
+            "elif request.strikes >= self.limits.strikes:",
+            "elif request.strikes > self.limits.strikes:",
+        ),
+        "replicas are asked after an empty reply": (
+            "if why is Why.EMPTY and self.limits.on_empty_next_pool:",
+            "if why is Why.GARBLED and self.limits.on_empty_next_pool:",
+        ),
+        "the retry budget is not asked": (
+            "elif _costs_budget(request, why) and not self._budget.spend(now, len(self._pools)):",
+            "elif not _costs_budget(request, why) and why is Why.TIMEOUT:",
+        ),
+        "a first death costs budget": (
+            "(why is Why.DIED and request.strikes > 1)",
+            "why is Why.DIED",
+        ),
+        "a grace is not ended when somebody is alive": (
+            "                self._deadlines.cancel(request.grace_alarm)\n"
+            "                request.grace_alarm = None\n",
+            "                request.grace_alarm = request.grace_alarm\n",
+        ),
+        "a grace begins anew with every event": (
+            "        elif request.grace_alarm is None:\n",
+            "        else:\n            self._deadlines.cancel(request.grace_alarm)\n",
+        ),
+        "a queue timeout goes on during the try": (
+            "            self._deadlines.cancel(request.queue_alarm)\n"
+            "            self._deadlines.cancel(request.grace_alarm)\n"
+            "            request.queue_alarm",
+            "            self._deadlines.cancel(request.grace_alarm)\n"
+            "            request.queue_alarm",
+        ),
+    },
+}
