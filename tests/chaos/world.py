@@ -33,7 +33,7 @@ DRAIN_TIMEOUT_S = 1.5
 MAX_REQUESTS = 600
 """A worker is replaced every other second or so."""
 BATCH_BUDGET_S = 0.2
-"""Far above the default, as these jobs take some milliseconds and are to be batched all the same."""
+"""Far above the default: these jobs take some milliseconds and are to be batched all the same."""
 STOP_TIMEOUT_S = 20.0
 SHELLS = [("sync", False), ("async", False), ("req", False), ("dealer", False)]
 PROXIED_SHELLS = [("sync", True), ("async", True), ("dealer", True)]
