@@ -19,6 +19,7 @@ from balancer.core.events import (
     ClientGone,
     ClientId,
     Event,
+    Forget,
     Refuse,
     RequestArrived,
     RequestId,
@@ -62,6 +63,7 @@ class Frontend:
         self._known: set[ClientId] = set()
         self._connections: set[int] = set()
         """The descriptors of all connections, whether or not a message came by them."""
+        self._outbox: list[tuple[Sequence[bytes], bytes]] = []
         self.replies_undelivered = 0
         self._ipc_path = ""
         self._configure(limits)
@@ -156,8 +158,8 @@ class Frontend:
         incoming = self._open.pop(action.request)
         self._send(incoming.envelope, replies.encode_refusal(action, _id(incoming)))
 
-    def forget(self, request: RequestId) -> None:
-        del self._open[request]
+    def forget(self, action: Forget) -> None:
+        del self._open[action.request]
 
     def close(self) -> None:
         """Replies on their way get half a second."""
@@ -207,11 +209,19 @@ class Frontend:
         )
 
     def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
-        try:
-            self._port.send(envelope, body)
-        except zmq.ZMQError:
-            # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
-            self.replies_undelivered += 1
+        self._outbox.append((envelope, body))
+
+    def flush(self) -> bool:
+        """Send what has been said since the last time; whether that was anything. Sending may
+        swallow the news of a request (zmq_getsockopt(3), ZMQ_FD)."""
+        outbox, self._outbox = self._outbox, []
+        for envelope, body in outbox:
+            try:
+                self._port.send(envelope, body)
+            except zmq.ZMQError:
+                # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
+                self.replies_undelivered += 1
+        return bool(outbox)
 
     def _forget_client(self, descriptor: int, emit: Callable[[Event], None]) -> None:
         """Whoever came by this connection before is gone."""

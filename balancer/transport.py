@@ -77,13 +77,15 @@ class Transport:
         self._touched: dict[Link, None] = {}
         """Who may have more to tell than a reply."""
         self._must_read_frontend = False
+        self._outbox: list[tuple[WorkerId, Link | None, Sequence[Any], int]] = []
+        """Tasks that this turn has brought."""
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._performers: dict[type[Action], Callable[[Any], None]] = {
             Forward: self._forward,
             ForwardBatch: self._forward_batch,
-            Answer: self._answer,
-            Refuse: self._refuse,
-            Forget: self._forget,
+            Answer: self.frontend.answer,
+            Refuse: self.frontend.refuse,
+            Forget: self.frontend.forget,
             Released: self._release,
         }
         messages, clients = self.frontend.filenos()
@@ -105,6 +107,7 @@ class Transport:
         when all have come has seen all that arrived before them: a worker that replied in time
         is not late because we were (SIGSTOP, a loaded machine).
         """
+        self.flush()
         self._look(self._patience_s(until))
         yield from self._news()
         if until is not None and time.monotonic() > until + STALL_S:
@@ -140,6 +143,7 @@ class Transport:
         for link in touched:
             self._read_link(link)
         yield from self._take_emitted()
+        self.flush()
         if self._must_read_frontend:
             self._must_read_frontend = self.frontend.read(self._events.append)
             yield from self._take_emitted()
@@ -181,22 +185,12 @@ class Transport:
         self._performers[kind] = perform_and_tell
 
     def perform(self, actions: Iterable[Action]) -> None:
-        """Do what the core decided. Actions that only tell of something are nobody's work here."""
+        """Do what the core decided; messages leave with the next ``poll`` or ``flush``. Actions
+        that only tell of something are nobody's work here."""
         for action in actions:
             perform = self._performers.get(type(action))
             if perform is not None:
                 perform(action)
-
-    def _answer(self, action: Answer) -> None:
-        self.frontend.answer(action)
-        self._must_read_frontend = True  # sending may have swallowed the news of a request
-
-    def _refuse(self, action: Refuse) -> None:
-        self.frontend.refuse(action)
-        self._must_read_frontend = True
-
-    def _forget(self, action: Forget) -> None:
-        self.frontend.forget(action.request)
 
     def _release(self, action: Released) -> None:
         link = self._links.get(action.worker)
@@ -251,10 +245,19 @@ class Transport:
     def _send(
         self, worker: WorkerId, link: Link | None, frames: Sequence[Any], requests: int = 1
     ) -> None:
-        if link is None or not link.send(frames, requests):
-            self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
-            if link is not None:
-                self._touched[link] = None
+        self._outbox.append((worker, link, frames, requests))
+
+    def flush(self) -> None:
+        """Send what was performed since the last time, as ``poll`` does. At one go, for then
+        libzmq's thread is awake for most of it, instead of being woken for each message."""
+        outbox, self._outbox = self._outbox, []
+        for worker, link, frames, count in outbox:
+            if link is None or not link.send(frames, count):
+                self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
+                if link is not None:
+                    self._touched[link] = None
+        if self.frontend.flush():
+            self._must_read_frontend = True
 
     # --- links ----------------------------------------------------------------------------------
 
@@ -339,6 +342,7 @@ class Transport:
 
     def close(self) -> None:
         """Replies on their way get half a second; nothing else is waited for."""
+        self.flush()
         self.endpoints.clear()
         for link in list(self._links.values()):
             self._close(link)

@@ -18,6 +18,7 @@ from balancer.core.events import (
     Answer,
     ClientGone,
     Event,
+    Forget,
     Outcome,
     Reason,
     Refuse,
@@ -100,6 +101,7 @@ def test_a_message_becomes_an_event_and_its_answer_goes_back(
     assert request.size_bytes == len(msgpack.packb("do it"))
     assert frontend.incoming(request.request).payload == msgpack.packb("do it")
     frontend.answer(answer_to(request, "done"))
+    frontend.flush()
     *envelope, body = client.recv_multipart()
     assert envelope == [b"tag", b""]
     assert msgpack.unpackb(body) == {
@@ -124,6 +126,7 @@ def test_requests_are_numbered_and_answered_in_any_order(
         frontend.answer(
             answer_to(request, msgpack.unpackb(frontend.incoming(request.request).payload))
         )
+    frontend.flush()
     assert [msgpack.unpackb(c.recv_multipart()[-1])["body"] for c in clients] == [0, 1]
 
 
@@ -134,6 +137,7 @@ def test_a_hello_is_answered_with_the_life_and_is_nobodys_event(
     client.send_multipart([b"", msgpack.packb({"hello": True, "id": "x"}), b"\xc0"])
     client.send_multipart([b"", msgpack.packb("after")])
     assert frontend.incoming(arrival(frontend).request).payload == msgpack.packb("after")
+    frontend.flush()
     welcome = {"status": 200, "body": {"life": "cafe"}, "id": "x"}
     assert msgpack.unpackb(client.recv_multipart()[-1]) == welcome
 
@@ -162,6 +166,7 @@ def test_what_cannot_be_read_is_an_event_too(frontend: Frontend, connect: Connec
     assert isinstance(event, RequestUnreadable)
     assert event.error == "header: v must be 1"
     frontend.refuse(Refuse(event.request, Reason.MALFORMED, detail=event.error))
+    frontend.flush()
     reply = msgpack.unpackb(client.recv_multipart()[-1])
     assert (reply["status"], reply["reason"]) == (400, "malformed")
 
@@ -174,6 +179,7 @@ def test_of_ten_thousand_frames_only_a_few_are_kept(frontend: Frontend, connect:
             assert isinstance(event, RequestUnreadable)
             assert event.error == "too many frames"
             frontend.refuse(Refuse(event.request, Reason.MALFORMED))
+            frontend.flush()
             assert client.recv_multipart()[0] == b""
 
 
@@ -199,7 +205,7 @@ def test_what_is_over_is_forgotten(frontend: Frontend, connect: Connect) -> None
     client = connect()
     client.send_multipart([b"", msgpack.packb(1)])
     request = arrival(frontend)
-    frontend.forget(request.request)
+    frontend.forget(Forget(request.request))
     with pytest.raises(KeyError):
         frontend.incoming(request.request)
 
@@ -228,9 +234,11 @@ def test_a_reply_to_nobody_is_counted_and_harms_nobody(
     leaving.close(0)
     read(frontend)
     frontend.answer(answer_to(request, "too late"))
+    frontend.flush()
     assert frontend.replies_undelivered == 1
     staying.send_multipart([b"", msgpack.packb(2)])
     frontend.answer(answer_to(arrival(frontend), "in time"))
+    frontend.flush()
     assert msgpack.unpackb(staying.recv_multipart()[-1])["body"] == "in time"
 
 
@@ -247,6 +255,7 @@ def test_a_client_cannot_take_over_the_name_of_another(frontend: Frontend) -> No
                 if client is first:
                     request = arrival(frontend)
             frontend.answer(answer_to(request, "yours"))
+            frontend.flush()
             assert msgpack.unpackb(first.recv_multipart()[-1])["body"] == "yours"
             assert not second.poll(50)
 
@@ -259,6 +268,7 @@ def test_a_client_of_the_first_version_of_the_protocol_is_served(frontend: Front
         raw.sendall(b"\x01\x00" + b"\x01\x01" + bytes([len(payload) + 1, 0]) + payload)
         request = arrival(frontend)
         frontend.answer(answer_to(request, "still good"))
+        frontend.flush()
         received = b""
         while b"still good" not in received:
             received += raw.recv(1 << 16)

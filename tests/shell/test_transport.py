@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from balancer.core.events import (
+    Action,
     Answer,
     ClientGone,
     ClientId,
@@ -92,8 +93,12 @@ class Loop:
         self.transport.dial(worker, address, is_ours=is_ours, must_ping=False)
         assert [self.next(), self.next()] == [WorkerConnected(worker), WorkerReady(worker)]
 
+    def perform(self, *actions: Action) -> None:
+        self.transport.perform(actions)
+        self.transport.flush()
+
     def forward(self, request: RequestId, worker: WorkerId = WORKER) -> None:
-        self.transport.perform([Forward(worker, request, 1, 2.5, 1_000.25)])
+        self.perform(Forward(worker, request, 1, 2.5, 1_000.25))
 
 
 @pytest.fixture
@@ -125,7 +130,7 @@ def test_a_request_goes_to_its_worker_and_the_answer_to_its_client(
     worker.reply(msgpack.packb("done"))
     event = loop.next()
     assert isinstance(event, ReplyArrived)
-    loop.transport.perform([Answer(request, WORKER, event.reply, 1, ())])
+    loop.perform(Answer(request, WORKER, event.reply, 1, ()))
     assert msgpack.unpackb(loop.client.recv_multipart()[-1])["body"] == "done"
 
 
@@ -156,13 +161,13 @@ def test_a_once_request_is_told_of_or_no_worker_gets_it(loop: Loop, worker: Peer
 
 def test_a_refusal_goes_to_its_client(loop: Loop) -> None:
     request = loop.request("x")
-    loop.transport.perform([Refuse(request, Reason.NO_WORKERS)])
+    loop.perform(Refuse(request, Reason.NO_WORKERS))
     assert msgpack.unpackb(loop.client.recv_multipart()[-1])["reason"] == "no_workers"
 
 
 def test_what_only_tells_of_something_does_nothing(loop: Loop) -> None:
     request = loop.request("x")
-    loop.transport.perform([ReplyDropped(WORKER, request), Forget(request)])
+    loop.perform(ReplyDropped(WORKER, request), Forget(request))
     assert loop.stays_quiet(0.05)
 
 
@@ -211,7 +216,7 @@ def test_no_message_is_left_lying_where_wake_ups_are_swallowed(loop: Loop) -> No
             if isinstance(event, RequestArrived):
                 waiting.append(event.request)
             elif isinstance(event, ReplyArrived) and current is not None:
-                loop.transport.perform([Answer(current, WORKER, event.reply, 1, ())])
+                loop.perform(Answer(current, WORKER, event.reply, 1, ()))
                 current, answered = None, answered + 1
             if current is None and waiting:
                 current = waiting.pop(0)
@@ -227,10 +232,10 @@ def test_a_reply_swallows_no_request_that_came_meanwhile(loop: Loop) -> None:
         request = loop.request(number)
         loop.client.send_multipart([b"", msgpack.packb("meanwhile")])
         select.select(loop.transport.frontend.filenos()[:1], [], [], PATIENCE_S)
-        loop.transport.perform([Refuse(request, Reason.NO_WORKERS)])
+        loop.perform(Refuse(request, Reason.NO_WORKERS))
         event = loop.next(timeout_s=1.0)
         assert isinstance(event, RequestArrived)
-        loop.transport.perform([Forget(event.request)])
+        loop.perform(Forget(event.request))
 
 
 def _send_many(client: zmq.Socket[bytes], number: int) -> None:
@@ -418,7 +423,7 @@ def test_closing_sends_the_last_reply_and_leaves_no_descriptor(worker: Peer) -> 
     loop.connect(worker.address)
     request = loop.request("x")
     loop.transport.endpoints.add("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
-    loop.transport.perform([Refuse(request, Reason.DRAINING)])
+    loop.perform(Refuse(request, Reason.DRAINING))
     loop.transport.close()
     assert msgpack.unpackb(loop.client.recv_multipart()[-1])["reason"] == "draining"
     loop.close_client()
