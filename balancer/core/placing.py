@@ -75,7 +75,7 @@ class Placing:
         """Who waited for company in this pool waits no more."""
         for pool in self._pools:
             if pool.name == pool_name:
-                for member in list(pool.idle.values()):
+                for member in reversed(list(pool.idle.values())):
                     self._serve_line(member, now)
 
     def _serve_line(self, member: Member, now: float) -> None:

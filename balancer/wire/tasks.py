@@ -77,14 +77,26 @@ def decode_task(frames: Sequence[bytes]) -> Task:
         return Task(frames[0])
     if len(frames) != 2:
         raise WireError(f"expected a header and a payload, got {len(frames)} frames")
-    get = decode_map(frames[0]).get
+    fields = decode_map(frames[0])
+    get = fields.get
     id, attempt = get("id"), get("attempt")
+    remaining_ms, expires_at = get("remaining_ms"), get("expires_at")
+    # Almost all tasks, in one go: that takes two thirds of the time.
+    if (
+        type(id) is str
+        and type(attempt) is int
+        and type(remaining_ms) is int
+        and remaining_ms >= 0
+        and type(expires_at) is float
+        and "op" not in fields
+    ):
+        return Task(frames[1], id, attempt, remaining_ms / 1000, expires_at)
     return _task(
         frames[1],
         "" if id is None else id,
         1 if attempt is None else attempt,
-        get("remaining_ms"),
-        get("expires_at"),
+        remaining_ms,
+        expires_at,
         get("op") == "ping",
     )
 

@@ -28,7 +28,7 @@ ROWS = {
     for row in rows
 }
 DEFAULT_ROUNDS = 3
-QUICK = Scale(seconds_factor=0.25, is_quick=True)
+QUICK = Scale(seconds_factor=0.25, workers_max=16, idle_clients=500)
 
 
 def main() -> int:
@@ -76,7 +76,11 @@ def _names(arguments: argparse.Namespace) -> list[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a rough idea, within 90 s")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a rough idea, within 90 s: short, one round, no large pools",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, the tables to stderr")
     parser.add_argument("--rows", help=f"only these, with commas: {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, help=f"turns of each contestant ({DEFAULT_ROUNDS})")

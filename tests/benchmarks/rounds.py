@@ -21,7 +21,9 @@ class Scale:
     seconds_factor: float = 1.0
     requests_max: int = 1_000_000
     """For each plan: a test wants few."""
-    is_quick: bool = False
+    workers_max: int = 256
+    """Rows leave out the settings with more: each is a process to start."""
+    idle_clients: int = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Turn:
             plan,
             seconds=plan.seconds * self.scale.seconds_factor,
             requests_max=min(plan.requests_max, self.scale.requests_max),
+            warm_up=min(plan.warm_up, self.scale.requests_max),
         )
 
 
@@ -107,7 +110,7 @@ def play(row: Row, contestants: Sequence[str], rounds: int, scale: Scale) -> Res
     results = Results(row, min(rounds, row.rounds_max))
     for round_number in range(results.rounds):
         notes: Figures = {}
-        for setting in row.settings:
+        for setting in (s for s in row.settings if s.workers <= scale.workers_max):
             for contestant in (name for name in row.contestants if name in contestants):
                 turn = Turn(contestant, setting, scale, notes)
                 try:

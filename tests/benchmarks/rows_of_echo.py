@@ -28,7 +28,7 @@ def figures_of(outcome: Outcome) -> Figures:
 def measure_echo(turn: Turn) -> Sections:
     with turn.opened() as running:
         return {
-            section_of(outstanding): figures_of(running.run(turn.plan(Plan(outstanding, 1.0))))
+            section_of(outstanding): figures_of(running.run(turn.plan(Plan(outstanding, 0.8))))
             for outstanding in OUTSTANDING
         }
 
@@ -47,10 +47,9 @@ def measure_payloads(turn: Turn) -> Sections:
 
 
 def _payload(turn: Turn, running: Running, size_bytes: int) -> Figures:
-    plan = Plan(PAYLOADS_OUTSTANDING, 0.7, size_bytes, warm_up=PAYLOADS_OUTSTANDING)
+    plan = Plan(PAYLOADS_OUTSTANDING, 0.5, size_bytes, warm_up=PAYLOADS_OUTSTANDING)
     figures = figures_of(running.run(turn.plan(plan)))
-    megabytes_per_s = figures["req/s"] * size_bytes / 1e6
-    figures["MB/s"] = megabytes_per_s
+    figures["MB/s"] = figures["req/s"] * size_bytes / 1e6
     figures["CPU s/GB"] = figures["CPU s/1000"] / size_bytes * 1e6
     return figures
 

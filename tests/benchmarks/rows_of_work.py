@@ -13,7 +13,7 @@ BURN_S = 0.005
 def measure_burning(turn: Turn) -> Sections:
     kinds = (Kind(cpu_s=BURN_S),)
     with turn.opened() as running:
-        plan = turn.plan(Plan(8, 1.5, None, kinds, warm_up=8))
+        plan = turn.plan(Plan(8, 1.2, None, kinds, warm_up=8))
         figures = figures_of(running.run(plan))
     figures["extra CPU ms"] = figures["CPU s/1000"] - BURN_S * 1000
     return {"8 outstanding": figures}
@@ -30,7 +30,7 @@ def measure_pool_sizes(turn: Turn) -> Sections:
         plan = Plan(outstanding, 1.0, None, (Kind(sleep_s=SLEEP_S),), warm_up=outstanding)
         figures = figures_of(running.run(turn.plan(plan)))
     figures["% of ideal"] = 100 * figures["req/s"] * SLEEP_S / workers
-    return {f"{workers} workers": figures}
+    return {f"{workers} worker{'s' * (workers > 1)}": figures}
 
 
 SHORT = Kind(95, cpu_s=0.0001)
@@ -39,7 +39,7 @@ LONG = Kind(5, sleep_s=0.05)
 
 def measure_mixed_work(turn: Turn) -> Sections:
     with turn.opened() as running:
-        plan = turn.plan(Plan(32, 2.0, None, (SHORT, LONG), warm_up=100))
+        plan = turn.plan(Plan(32, 1.5, None, (SHORT, LONG), warm_up=100))
         outcome = running.run(plan)
     figures = figures_of(outcome)
     short_s, long_s = outcome.latencies_s
@@ -60,7 +60,7 @@ def measure_half_load(turn: Turn) -> Sections:
         sections: Sections = {}
         for whose, most in (("loop", turn.notes["loop capacity"]), ("it", capacity)):
             rate_per_s = most / 2
-            plan = turn.plan(Plan(1, 2.0, rate_per_s=rate_per_s, warm_up=0))
+            plan = turn.plan(Plan(1, 1.5, rate_per_s=rate_per_s, warm_up=0))
             outcome = running.run(plan, may_refuse=True)
             figures = figures_of(outcome)
             lost = outcome.wrong + outcome.unanswered

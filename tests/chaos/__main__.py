@@ -15,6 +15,7 @@ from tests.chaos.sabotage import SABOTAGES, play_all
 from tests.chaos.table import print_table
 
 VIOLATIONS_SHOWN = 30
+BATCH_SIZES = (1, 4, 16)
 
 
 def main() -> int:
@@ -28,7 +29,9 @@ def main() -> int:
     directory.mkdir(exist_ok=True)
     print(f"chaos for {arguments.seconds:g} s, seed {arguments.seed}, histories in {directory}")
     seconds, seed, pace = arguments.seconds, arguments.seed, arguments.pace
-    verdict = asyncio.run(run(directory, seconds, seed, kinds, pace))
+    batch_max = arguments.batch_max or random.Random(f"batches {seed}").choice(BATCH_SIZES)
+    print(f"a free worker may be handed {batch_max} at once")
+    verdict = asyncio.run(run(directory, seconds, seed, kinds, pace, batch_max))
     if not verdict.violations and not arguments.keep:
         shutil.rmtree(directory)
     return report(verdict)
@@ -40,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
     parser.add_argument("--faults", help=f"only these, with commas: {', '.join(FAULTS)}")
     parser.add_argument("--pace", type=float, default=1.0, help="so many times as often (1)")
+    parser.add_argument("--batch-max", type=int, help="as for the cluster (drawn by the seed)")
     parser.add_argument("--table", action="store_true", help="measure the fault table instead")
     parser.add_argument("--sabotage", choices=[*SABOTAGES, "all"], help="see a bug being found")
     parser.add_argument("--keep", help="the directory for the histories and the cluster's log")

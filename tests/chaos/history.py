@@ -92,6 +92,8 @@ class History:
     runs: dict[str, Run] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     killed_clients: set[str] = field(default_factory=set)
+    has_batches: bool = False
+    """Workers were handed several requests at once, so that one may go down with another's."""
 
     def runs_of(self) -> dict[str, list[Run]]:
         """The executions of each operation that had any."""

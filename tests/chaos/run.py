@@ -49,11 +49,12 @@ async def run(
     seed: int,
     kinds: Iterable[str] | None = None,
     pace: float = 1.0,
+    batch_max: int = 1,
 ) -> Verdict:
     """Play it in this directory, which keeps the histories and the cluster's log."""
     found: list[Violation] = []
     verdict = Verdict(seed, History(), found)
-    world = World(directory, seed)
+    world = World(directory, seed, batch_max)
     async with world:
         await world.wait_until_serving()
         await _prove_well(world, verdict, "at the start")
@@ -73,6 +74,7 @@ async def run(
         found += _left_behind(world, verdict, exit_code)
         found += world.violations
     verdict.history = load(sorted(directory.glob("*.jsonl")))
+    verdict.history.has_batches = batch_max > 1
     found += violations(verdict.history)
     return verdict
 

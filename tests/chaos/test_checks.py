@@ -393,6 +393,10 @@ def test_a_request_that_takes_a_fourth_worker_is_found(tale: Tale) -> None:
     assert tale.found() == []
     tale.ran(begin=0.4, end=None, worker="w4")
     assert tale.found() == ["C10"]
+    tale.history.has_batches = True  # the first may have had it among others
+    assert tale.found() == []
+    tale.ran(begin=0.5, end=None, worker="w5")
+    assert tale.found() == ["C10"]
 
 
 def test_a_request_that_is_called_poisonous_too_soon_is_found(tale: Tale) -> None:

@@ -32,6 +32,8 @@ TRY_TIMEOUT_S = 1.0
 DRAIN_TIMEOUT_S = 1.5
 MAX_REQUESTS = 600
 """A worker is replaced every other second or so."""
+BATCH_BUDGET_S = 0.2
+"""Far above the default: these jobs take some milliseconds and are to be batched all the same."""
 STOP_TIMEOUT_S = 20.0
 SHELLS = [("sync", False), ("async", False), ("req", False), ("dealer", False)]
 PROXIED_SHELLS = [("sync", True), ("async", True), ("dealer", True)]
@@ -77,7 +79,7 @@ class ChaosCluster(Cluster):
 class World:
     """Use it as an asynchronous context manager; everything that it started ends with it."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, batch_max: int = 1) -> None:
         self.directory = directory
         self.runs = directory / "runs.jsonl"
         self.runs.touch()
@@ -100,6 +102,8 @@ class World:
             "--drain-timeout": f"{DRAIN_TIMEOUT_S}s",
             "--max-requests": str(MAX_REQUESTS),
             "--revive-grace": f"{REVIVE_GRACE_S}s",
+            "--batch-max": str(batch_max),
+            "--batch-budget": f"{BATCH_BUDGET_S}s",
         }
         arguments = itertools.chain.from_iterable(options.items())
         self.log = directory / "cluster.log"

@@ -81,3 +81,13 @@ _DEEDS: dict[str, Callable[[], None]] = {
     "leave a daemon": _leave_a_daemon,
     "start a process and hold the gil": _start_a_process,
 }
+
+
+class Together:
+    """Answers each request with how many came with it; ``"crash"`` takes all of them along."""
+
+    def batch(self, requests: list[Any]) -> list[Any]:
+        if "crash" in requests:
+            _crash()
+        time.sleep(0.005)
+        return [[request, len(requests)] for request in requests]

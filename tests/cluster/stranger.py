@@ -20,8 +20,15 @@ replies = {
 socket = zmq.Context().socket(zmq.REP)
 socket.bind(address)
 while True:
-    payload = socket.recv_multipart()[-1]
-    if deed == "answer":
+    *header, payload = frames = socket.recv_multipart()
+    fields = msgpack.unpackb(header[0]) if header else {}
+    if deed == "together" and "op" in fields:
+        socket.send(msgpack.packb({"batch": "whole"}))
+    elif deed == "together":
+        count = len(fields.get("batch", "1"))
+        values = [msgpack.packb([count, msgpack.unpackb(frame)]) for frame in frames[-count:]]
+        socket.send_multipart([msgpack.packb({"batch": count}), *values] if count > 1 else values)
+    elif deed == "answer":
         socket.send(msgpack.packb(["stranger", payload and msgpack.unpackb(payload)]))
     else:
         socket.send_multipart(replies[deed])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balancer import Client
 from balancer.runtime_directory import control_path
 from tests.cluster.asking import asker
 from tests.cluster.running import PROJECT, Cluster, free_address, plain_client, wait_until
@@ -77,6 +78,18 @@ def test_a_worker_written_by_hand_answers(
         assert reply == {"status": 200, "worker": "static-1", "attempts": 1, "id": "x"}
     worker = cluster.worker("static-1")
     assert (worker["pid"], worker["endpoint"], worker["served"]) == (None, address, 1)
+
+
+def test_a_worker_written_by_hand_gets_batches_if_it_says_so(
+    stranger: Start, cluster_of: Callable[..., Cluster]
+) -> None:
+    address = free_address()
+    stranger(address, "together")
+    cluster = cluster_of("batch_max = 8\n", static_pool(address, probe=True), workers=1)
+    with Client(cluster.address) as client:
+        sizes, requests = zip(*client.map(range(300)), strict=True)
+    assert requests == tuple(range(300))
+    assert 2 <= max(sizes) <= 8
 
 
 @pytest.mark.parametrize(

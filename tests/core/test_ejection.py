@@ -124,7 +124,7 @@ def test_the_pool_grows_and_more_may_be_ejected() -> None:
     story.at(1000.0, request(1), garbled("a"), answer("b"))
     story.at(1000.1, SlotAdded("d", "echo"), *comes_up("d"))
     story.at(1000.2, request(2))
-    assert story.at(1000.3, garbled("c"))[0] == "c ejected for 5 s"
+    assert story.at(1000.3, garbled("b"))[0] == "b ejected for 5 s"
 
 
 def test_it_can_be_switched_off() -> None:

@@ -76,15 +76,16 @@ def test_pools_are_swept_in_their_order() -> None:
     ]
 
 
-def test_within_a_pool_the_longest_idle_comes_first() -> None:
-    story = Story("a", "b", "c")
+def test_within_a_pool_who_became_free_last_comes_first_and_who_is_new_comes_last() -> None:
+    story = Story("a", "b", "c", "-d")
     story.at(1000.0, request(1), request(2))
-    story.at(1000.1, answer("b"))
-    story.at(1000.2, answer("a"))
-    assert story.at(1000.3, request(3), request(4), request(5)) == [
-        "3 -> c (attempt 1)",
-        "4 -> b (attempt 1)",
-        "5 -> a (attempt 1)",
+    story.at(1000.1, answer("a"))
+    story.at(1000.2, answer("b"), *comes_up("d"))
+    assert story.at(1000.3, *(request(number) for number in (3, 4, 5, 6))) == [
+        "3 -> b (attempt 1)",
+        "4 -> a (attempt 1)",
+        "5 -> c (attempt 1)",
+        "6 -> d (attempt 1)",
     ]
 
 

@@ -63,11 +63,11 @@ def test_an_illegal_move_crashes() -> None:
             pools.move(member, signal)
 
 
-def test_a_pool_knows_who_is_idle_longest_and_how_many_serve() -> None:
+def test_a_pool_knows_who_became_idle_last_and_how_many_serve() -> None:
     pools = pools_of("a", "b", "c")
     a, b = up(pools, "a"), up(pools, "b")
     (pool,) = pools
-    assert (list(pool.idle), pool.serving, pools.serving(), len(pools)) == (["a", "b"], 2, 2, 3)
+    assert (list(pool.idle), pool.serving, pools.serving(), len(pools)) == (["b", "a"], 2, 2, 3)
     pools.move(a, Signal.FORWARDED)
     assert (list(pool.idle), pool.serving) == (["b"], 2)
     pools.move(a, Signal.REPLIED)

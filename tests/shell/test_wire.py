@@ -446,6 +446,46 @@ def test_a_ping_is_a_ping_and_its_reply_is_not_empty() -> None:
     assert decode_worker_reply(tasks.PONG_EACH, 100, is_trusted=False).outcome is Outcome.ANSWER
 
 
+FIELDS = {"id": "r-7", "attempt": 2, "remaining_ms": 1500, "expires_at": 1001.25}
+
+
+@pytest.mark.parametrize(
+    ("changed", "task"),
+    [
+        ({}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)),
+        ({"id": None}, Task(PAYLOAD, "", 2, 1.5, 1001.25)),
+        ({"attempt": None}, Task(PAYLOAD, "r-7", 1, 1.5, 1001.25)),
+        ({"remaining_ms": None}, Task(PAYLOAD, "r-7", 2, None, 1001.25)),
+        ({"remaining_ms": 0.5}, Task(PAYLOAD, "r-7", 2, 0.0005, 1001.25)),
+        ({"remaining_ms": 2**64 - 1}, Task(PAYLOAD, "r-7", 2, (2**64 - 1) / 1000, 1001.25)),
+        ({"expires_at": None}, Task(PAYLOAD, "r-7", 2, 1.5)),
+        ({"op": None, "new": 1}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)),
+        ({"op": "ping"}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25, is_ping=True)),
+    ],
+)
+def test_nothing_in_a_task_must_be_there(changed: dict[str, Any], task: Task) -> None:
+    assert tasks.decode_task([pack({**FIELDS, **changed}), PAYLOAD]) == task
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": 7},
+        {"id": b"r"},
+        {"attempt": True},
+        {"attempt": 1.0},
+        {"remaining_ms": -1},
+        {"remaining_ms": True},
+        {"remaining_ms": float("nan")},
+        {"expires_at": 5},
+        {"expires_at": "soon"},
+    ],
+)
+def test_whatever_is_there_must_be_of_its_type(changed: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        tasks.decode_task([pack({**FIELDS, **changed}), PAYLOAD])
+
+
 @pytest.mark.parametrize(
     "frames",
     [

@@ -60,9 +60,9 @@ def room_for(ledger: Ledger, now: float, worker: Worker) -> int:
     if worker.batching is Batching.EACH:
         quickest_s = ledger.roster.quickest_s.get(worker.pool, 0.0)
         in_budget = limits.batch_budget_s / quickest_s + TINY_S if quickest_s else NEVER
-        # Two, if one is: only from a batch it is known how long the work takes without the way.
-        least = 2 if in_budget >= 1 else 1
-        return int(min(_share(ledger, now, worker.pool, len(workers)), max(least, in_budget)))
+        # Where one request fits, a second may go along: only a batch tells exactly what it takes.
+        at_least = 2 if quickest_s < limits.batch_budget_s else 1
+        return int(min(_share(ledger, now, worker.pool, len(workers)), max(at_least, in_budget)))
     if limits.batch_wait_s > 0:
         return limits.batch_max
     idle = sum(other.state is State.IDLE for other in workers)
