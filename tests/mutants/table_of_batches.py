@@ -179,9 +179,9 @@ BATCHES: dict[str, Slips] = {
         ),
     },
     "service_time.py": {
-        "a batch takes as long as one request": (
-            "        each_s = took_s / requests\n",
-            "        each_s = took_s\n",
+        "the budget is taken for milliseconds": (
+            "int(budget_s / expected_s)",
+            "int(budget_s * 1000 / expected_s)",
         ),
     },
 }

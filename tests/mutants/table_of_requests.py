@@ -46,9 +46,9 @@ REQUESTS: dict[str, Slips] = {
             "        self._names[name] = request\n",
             "        self._names.pop(name, None)\n",
         ),
-        "anybody's end makes a once name forgotten": (
+        "a once name is forgotten by nobody but its successor": (
             "and self._names.get(request.name) == request.id:",
-            "and request.name in self._names:",
+            "and self._names.get(request.name) != request.id:",
         ),
     },
     "suspects.py": {
@@ -78,10 +78,6 @@ REQUESTS: dict[str, Slips] = {
         ),
     },
     "lifecycle.py": {
-        "an empty reply does not exclude the slot": (
-            "EXCLUDES_SLOT = {Why.EMPTY, Why.GARBLED, Why.TIMEOUT}",
-            "EXCLUDES_SLOT = {Why.GARBLED, Why.TIMEOUT}",
-        ),
         "a death excludes the slot": (
             "EXCLUDES_SLOT = {Why.EMPTY, Why.GARBLED, Why.TIMEOUT}",
             "EXCLUDES_SLOT = {Why.EMPTY, Why.GARBLED, Why.TIMEOUT, Why.DIED}",

@@ -23,6 +23,11 @@ WORKERS: dict[str, Slips] = {
             "        if request is not None and reply.outcome is not Outcome.EXPIRED:\n"
             "            request.excluded",
         ),
+        "an empty reply does not exclude the slot": (
+            "        if request is not None:\n            request.excluded",
+            "        if request is not None and reply.outcome is not Outcome.EMPTY:\n"
+            "            request.excluded",
+        ),
         "a late bad reply fails the try of another": (
             "        if request is not None and request.worker == member.worker:\n            why",
             "        if request is not None and request.worker is not None:\n            why",

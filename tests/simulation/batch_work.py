@@ -31,6 +31,7 @@ class BatchWork:
         self._world = world
         self._lane = world.lane(task.worker.slot)
         self._left = deque(task.tries)
+        self._begun_at = world.now
         self._replies: list[WorkerReply] = []
         self._is_garbled = False
         self._dies_after = False
@@ -125,4 +126,5 @@ class BatchWork:
                 ReplyArrived(worker, replies[0]),
             )
             return self._lane.choice(odd)
-        return BatchReplied(worker, replies)
+        took_s = self._lane.choice((None, self._world.now - self._begun_at, 0.0))
+        return BatchReplied(worker, replies, took_s)

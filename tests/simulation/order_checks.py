@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from balancer.core.events import Batching, RequestId
-from tests.simulation.books import AT_ONCE, TINY_S, Case, State, Violation, Worker
+from tests.simulation.books import AT_ONCE, Case, State, Violation, Worker
 from tests.simulation.company import fill_until, up_for, waits_in
 from tests.simulation.ledger import Ledger
 
@@ -76,12 +76,12 @@ def check_turn(
 def _may_be_overtaken(
     ledger: Ledger, now: float, other: Case, case: Case, worker: Worker, *, is_alone: bool
 ) -> bool:
-    """It waits elsewhere, or here but for company, and the one that goes does not or no longer."""
+    """It waits elsewhere, or here but for company, and the one that goes has no use for that."""
     pool, _ = up_for(ledger, other)
     if pool and pool != worker.pool:
         return True
-    is_over = now >= fill_until(ledger.limits, case) - TINY_S
-    return is_alone and is_over and waits_in(ledger, now, other) is not None
+    goes_alone = is_alone and (case.must_go_alone or worker.batching is not Batching.WHOLE)
+    return goes_alone and waits_in(ledger, now, other) is not None
 
 
 _AFTER_ALL = 1 << 60

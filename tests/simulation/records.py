@@ -14,6 +14,14 @@ def replies_by_request(
     return dict(zip(attempt.requests, replies, strict=True))
 
 
+def time_of_each_s(attempt: Attempt, event: ReplyArrived | BatchReplied, now: float) -> float:
+    """From the hand-over to the reply, unless the worker says that its work took less."""
+    took_s = now - attempt.started_at
+    if isinstance(event, BatchReplied) and event.took_s is not None:
+        took_s = min(took_s, event.took_s)
+    return took_s / len(attempt.requests)
+
+
 def note_record(worker: Worker, outcomes: set[Outcome]) -> None:
     """A reply that came in time: garbage in it is one bad try; who did any work is good."""
     if Outcome.GARBLED in outcomes:

@@ -6,7 +6,7 @@ from balancer.core import events as ev
 from balancer.core.events import RequestId, WorkerId, WorkerReply
 from balancer.core.limits import Limits
 from tests.simulation.books import NEVER, Attempt, Prospect, State, Worker
-from tests.simulation.records import note_record, replies_by_request
+from tests.simulation.records import note_record, replies_by_request, time_of_each_s
 
 Exclusion = tuple[frozenset[str], frozenset[str]]
 """The slots and the pools that a request is done with."""
@@ -193,7 +193,7 @@ class Roster:
             return
         attempt, worker.attempt = worker.attempt, None
         self.released, self.replies = attempt, replies_by_request(attempt, event)
-        took_s = (now - attempt.started_at) / len(attempt.requests)
+        took_s = time_of_each_s(attempt, event, now)
         self.quickest_s[worker.pool] = min(took_s, self.quickest_s.get(worker.pool, NEVER))
         if worker.state is State.DRAINING:
             self._remove(worker)

@@ -211,7 +211,7 @@ BROKEN: dict[str, tuple[str, type[Dispatcher]]] = {
     "somebody else's answer": ("P2 its own answer", distorted(with_value)),
     "everything is sent twice": ("P4 failover", twice(Forward)),
     "batches are sent twice": ("P4 failover", twice(ForwardBatch)),
-    "a batch loses its last request": ("P5 list of tries", distorted(loses_the_last)),
+    "a batch loses its last request": ("P1 deadline", distorted(loses_the_last)),
     "a batch is turned round": ("turn", distorted(turns_round)),
     "a batch goes to whoever is there": ("batch", TakesAllBatches),
     "the replies of a batch are mixed up": ("P2 its own answer", MixesReplies),
