@@ -28,7 +28,12 @@ def cpu_s(pid: int) -> float:
 
 
 def cpu_s_of(pids: Iterable[int]) -> dict[int, float]:
-    return {pid: cpu_s(pid) for pid in pids}
+    """Of those that are there."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found[pid] = cpu_s(pid)
+    return found
 
 
 def pss_bytes(pid: int) -> int:
