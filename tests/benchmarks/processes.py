@@ -45,7 +45,7 @@ def pss_bytes(pid: int) -> int:
 
 
 class Peer:
-    """A Python process of ours that speaks JSON lines on its pipes."""
+    """A Python process of the benchmark that speaks JSON lines on its pipes."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
