@@ -49,13 +49,14 @@ class Running:
     worker_pids: list[int] = field(default_factory=list)
 
     def run(self, plan: Plan, *, may_refuse: bool = False) -> Outcome:
-        """PeerFailed if not every request was answered, and with its echo."""
+        """PeerFailed if not every request was answered, and with its echo; with ``may_refuse`` if
+        none was."""
         with deadline(plan.seconds + PLAN_SPARE_S, "the load"):
             self.load.tell({"plan": plan.to_words(), "pids": self.pids})
             outcome = Outcome.from_words(self.load.hear())
-        if may_refuse and outcome.answered:
-            return outcome
-        if outcome.wrong or outcome.unanswered or not outcome.answered:
+        if outcome.ended:
+            raise PeerFailed(f"{outcome.ended} of its processes ended under the load")
+        if not outcome.answered or (not may_refuse and outcome.wrong + outcome.unanswered):
             sent = outcome.answered + outcome.wrong + outcome.unanswered
             raise PeerFailed(
                 f"of {sent} requests {outcome.wrong} were not answered with their echo, "

@@ -83,12 +83,18 @@ class _RoundTrips:
             self.open += 1
         kind, request = self._requests[number % len(self._requests)]
         sent_at = time.perf_counter()
-        self._submit(request, lambda answer: self._take(kind, request, sent_at, answer))
+        try:
+            self._submit(request, lambda answer: self._take(kind, request, sent_at, answer))
+        # Each pool has its own words for being broken.
+        except Exception as error:
+            self._take(kind, request, sent_at, error)
 
     def _take(self, kind: int, request: Any, sent_at: float, answer: Any) -> None:
+        is_right = answer == request
         with self._lock:
-            now = self._tally.note(kind, sent_at, answer == request)
-        if now < self._ends_at:
+            now = self._tally.note(kind, sent_at, is_right)
+        # A pool that is broken refuses at once, and would be asked without end.
+        if is_right and now < self._ends_at:
             self.send_next()
         with self._lock:
             self.open -= 1

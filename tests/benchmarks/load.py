@@ -53,7 +53,8 @@ def _play_warm_up(play: Play, plan: Plan) -> None:
 
 def _measure(play: Play, plan: Plan, pids: Iterable[int]) -> Outcome:
     """The clocks are read here and not by who asks: packing the answer must not count."""
-    before = cpu_s_of({*pids, os.getpid()})
+    everybody = {*pids, os.getpid()}
+    before = cpu_s_of(everybody)
     tally = new_tally(plan)
     play(plan, tally)
     after = cpu_s_of(before)
@@ -62,7 +63,8 @@ def _measure(play: Play, plan: Plan, pids: Iterable[int]) -> Outcome:
         wrong=tally.wrong,
         unanswered=tally.unanswered,
         elapsed_s=max(tally.last_at - tally.started_at, 1e-9),
-        cpu_s={str(pid): after[pid] - before[pid] for pid in before},
+        cpu_s={str(pid): after[pid] - before[pid] for pid in before.keys() & after.keys()},
+        ended=len(everybody - after.keys()),
     )
 
 

@@ -70,6 +70,8 @@ class Outcome:
     """To the last answer."""
     cpu_s: dict[str, float]
     """Of each process, by pid, that of the load itself among them."""
+    ended: int = 0
+    """Processes that did not live to the end of the load: their time is not known."""
 
     @property
     def answered(self) -> int:

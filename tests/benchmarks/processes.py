@@ -28,7 +28,12 @@ def cpu_s(pid: int) -> float:
 
 
 def cpu_s_of(pids: Iterable[int]) -> dict[int, float]:
-    return {pid: cpu_s(pid) for pid in pids}
+    """Of those that are there."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found[pid] = cpu_s(pid)
+    return found
 
 
 def pss_bytes(pid: int) -> int:
@@ -40,7 +45,7 @@ def pss_bytes(pid: int) -> int:
 
 
 class Peer:
-    """A Python process of ours that speaks JSON lines on its pipes."""
+    """A Python process of the benchmark that speaks JSON lines on its pipes."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(

@@ -13,7 +13,7 @@ FEW = 4
 MANY = 256
 QUEUE = 1000
 
-GROWTH = "x least"
+GROWTH = "x base"
 
 
 def measure_growth(turn: Turn) -> Sections:
@@ -65,7 +65,7 @@ def _compare(turn: Turn, figures: Figures, figure: str, base: str, *, is_base: b
     if is_base:
         turn.notes[name] = figures[figure]
     if name not in turn.notes:
-        raise PeerFailed("nothing to compare with: the least of the row has no figure")
+        raise PeerFailed("nothing to compare with: the base has no figure")
     figures[GROWTH] = figures[figure] / turn.notes[name]
 
 

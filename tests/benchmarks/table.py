@@ -1,6 +1,6 @@
 """What the rounds gave, as aligned tables for a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.benchmarks.rounds import Results
 
@@ -13,12 +13,12 @@ def lines(results: Results) -> Iterator[str]:
     yield f"{row.title}; {_rounds(results)}"
     ours = [name for name in OURS if any(name in values for values in results.values.values())]
     compared = [column.figure for column in row.columns if column.is_compared]
-    heads = [column.figure for column in row.columns]
-    heads += [f"{name}/it {figure}" for figure in compared for name in ours]
-    widths = [max(len(head), 9) for head in heads]
+    heads = [("", column.figure) for column in row.columns]
+    heads += [(f"{name}/it", figure) for figure in compared for name in ours]
+    widths = [max(9, *map(len, head)) for head in heads]
+    yield f"{'':28}{_aligned([above for above, _ in heads], widths)}"
     for section, contestants in results.values.items():
-        titles = "  ".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
-        yield f"  {section:26}{titles}"
+        yield f"  {section:26}{_aligned([head for _, head in heads], widths)}"
         for contestant in contestants:
             cells = [
                 number(results.median(section, contestant, column.figure), column.digits)
@@ -29,9 +29,12 @@ def lines(results: Results) -> Iterator[str]:
                 for figure in compared
                 for name in ours
             ]
-            texts = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-            yield f"    {contestant:24}{texts}"
+            yield f"    {contestant:24}{_aligned(cells, widths)}"
     yield from (f"  failed: {trouble}" for trouble in results.troubles)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def number(value: float | None, digits: int) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import threading
 import time
 import xml.etree.ElementTree
 from dataclasses import replace
@@ -115,9 +117,9 @@ def test_the_echo_row_has_a_figure_of_everybody() -> None:
             assert (results.median(section, name, "req/s") or 0) > 0
             assert (results.median(section, name, "CPU s/1000") or 0) > 0
     lines = list(table.lines(results))
-    assert len(lines) == 1 + len(sections) * (1 + len(CHOSEN))
+    assert len(lines) == 2 + len(sections) * (1 + len(CHOSEN))
     assert len({len(line) for line in lines[1:]}) == 1, "columns are aligned"
-    assert [line.split()[0] for line in lines[2 : 2 + len(CHOSEN)]] == CHOSEN
+    assert [line.split()[0] for line in lines[3 : 3 + len(CHOSEN)]] == CHOSEN
     words = json.loads(json.dumps(report.to_words(results)))
     assert words["sections"][sections[0]]["strict"]["req/s"]["strict/it"] == 1.0
     drawing = xml.etree.ElementTree.fromstring(picture.draw(results))
@@ -142,7 +144,10 @@ def test_requests_at_their_times_are_all_answered() -> None:
 @pytest.mark.parametrize("contestant", ["direct", "executor"])
 def test_who_answers_wrong_is_found_out(contestant: str) -> None:
     turn = Turn(contestant, Setting(workers=1, job="builtins:len"), FEW, {})
-    with turn.opened() as running, pytest.raises(PeerFailed, match="40 were not answered with"):
+    with (
+        turn.opened() as running,
+        pytest.raises(PeerFailed, match=r"(4|40) were not answered with"),
+    ):
         running.run(turn.plan(Plan(4, 5.0)))
 
 
@@ -156,6 +161,19 @@ def test_who_fails_is_named_and_the_others_have_their_turn() -> None:
 
 def _good(turn: Turn) -> Setting:
     return turn.setting if turn.contestant == "direct" else Setting()
+
+
+def test_who_dies_under_the_load_is_found_out() -> None:
+    turn = Turn("executor", Setting(workers=1, job="tests.benchmarks.jobs:work"), Scale(), {})
+    with turn.opened() as running:
+        plan = Plan(1, 30.0, None, (Kind(sleep_s=0.01),), warm_up=1)
+        running.run(replace(plan, requests_max=1))
+        [worker] = processes_of_session_tree(running.load.pid) - {running.load.pid}
+        timer = threading.Timer(0.2, os.kill, (worker, signal.SIGKILL))
+        timer.start()
+        with pytest.raises(PeerFailed, match="1 of its processes ended"):
+            running.run(replace(plan, warm_up=0))
+        timer.join()
 
 
 def test_nothing_outlives_its_turn() -> None:
