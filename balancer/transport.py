@@ -251,8 +251,8 @@ class Transport:
         """Send what was performed since the last time, as ``poll`` does. At one go, for then
         libzmq's thread is awake for most of it, instead of being woken for each message."""
         outbox, self._outbox = self._outbox, []
-        for worker, link, frames, count in outbox:
-            if link is None or not link.send(frames, count):
+        for worker, link, frames, size in outbox:
+            if link is None or not link.send(frames, size):
                 self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
                 if link is not None:
                     self._touched[link] = None
