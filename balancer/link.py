@@ -132,7 +132,13 @@ class Link:
             has_message(self._socket)  # or the descriptor, woken by the handshake, stays readable
             return None
         frames = self._port.receive(self._owed + _FRAMES_BESIDE)
-        return self._reply(frames) if frames is not None else None
+        if frames is None:
+            return None
+        if self._is_pinging or self._owed > 1:
+            return self._unusual_reply(frames)
+        self._owed = 0
+        reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
+        return ReplyArrived(self.worker, reply)
 
     def read(self) -> Iterator[Event]:
         """Everything that has happened. The replies come before and after the monitor's news,
@@ -167,7 +173,7 @@ class Link:
         while (event := self.read_reply()) is not None:
             yield event
 
-    def _reply(self, frames: list[Part]) -> Event | None:
+    def _unusual_reply(self, frames: list[Part]) -> Event | None:
         owed, self._owed = self._owed, 0
         if self._is_pinging:
             self._is_pinging = False
@@ -175,8 +181,5 @@ class Link:
                 return WorkerReady(self.worker, decode_pong(frames))
             self._lost = WorkerLost(self.worker, "it answered the ping with nothing")
             return None
-        if owed == 1:
-            reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
-            return ReplyArrived(self.worker, reply)
         replies = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
         return BatchReplied(self.worker, replies, decode_took_s(frames))

@@ -51,7 +51,7 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
         for slot, member in reversed(pool.idle.items()):
             if slot not in request.excluded:
                 return Try(member)
-        if pool.serving and _has_untried(request, pool):
+        if pool.serving and (not request.excluded or _has_untried(request, pool)):
             return Wait(pool)
         for member in pool.members.values():
             if member.slot not in request.excluded:
@@ -67,8 +67,8 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
 
 
 def _has_untried(request: Request, pool: Pool) -> bool:
-    """Whether a worker that is up and busy may still be asked. Most requests exclude nobody."""
-    return not request.excluded or any(
+    """Whether a worker that is up and busy may still be asked."""
+    return any(
         member.state is State.BUSY and member.slot not in request.excluded
         for member in pool.members.values()
     )
@@ -98,7 +98,7 @@ class RetryBudget:
         """Second → [first tries, tries after a failure]; holds the window's seconds at most."""
 
     def note_first_try(self, now: float) -> None:
-        self._second(now)[0] += 1
+        (self._seconds.get(int(now)) or self._second(now))[0] += 1
 
     def spend(self, now: float, workers: int) -> bool:
         """Take one from the budget; False if there is none left."""

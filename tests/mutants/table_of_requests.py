@@ -133,7 +133,7 @@ REQUESTS: dict[str, Slips] = {
             "                return Try(member)",
         ),
         "a busy pool is passed over": (
-            "if pool.serving and _has_untried(request, pool):",
+            "if pool.serving and (not request.excluded or _has_untried(request, pool)):",
             "if pool.serving and not request.excluded and _has_untried(request, pool):",
         ),
         "an ejected worker is never the last resort": (
