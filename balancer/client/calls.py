@@ -55,7 +55,7 @@ class Request:
             id = os.urandom(NAME_BYTES)
         if not 0 < timeout_s < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
-        return cls(requests.encode_request(payload)[1], timeout_s, once, route, key, id)
+        return cls(requests.encode_payload(payload), timeout_s, once, route, key, id)
 
     @property
     def losses_max(self) -> int:

@@ -123,7 +123,12 @@ def _readable_id(fields: Mapping[str, Any]) -> Echo:
 
 def encode_request(payload: Any, **header: Any) -> list[bytes]:
     """The body frames of a request; header fields that are None are left out."""
-    return [encode_header(**header), msgpack.packb(payload)]
+    return [encode_header(**header), encode_payload(payload)]
+
+
+def encode_payload(payload: Any) -> bytes:
+    """TypeError, ValueError or OverflowError if msgpack cannot carry it."""
+    return bytes(msgpack.packb(payload))
 
 
 def encode_header(**header: Any) -> bytes:
