@@ -9,7 +9,7 @@ used is looked at once more before the loop sleeps.
 import heapq
 import selectors
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
 
@@ -22,19 +22,16 @@ from balancer.core.events import (
     Forget,
     Forward,
     ForwardBatch,
-    Outcome,
     Refuse,
     Released,
-    ReplyArrived,
     WorkerId,
     WorkerLost,
-    WorkerReply,
 )
 from balancer.core.limits import Limits
 from balancer.endpoints import Endpoint, Endpoints
-from balancer.frontend import Frontend, once_name
+from balancer.frontend import Frontend
 from balancer.link import Link
-from balancer.wire import requests, tasks
+from balancer.outbox import Outbox
 
 NO_DESCRIPTORS_PAUSE_S = 5.0
 STALL_S = 0.02
@@ -62,12 +59,10 @@ class Transport:
         """``tell_once`` gets the name of a ``once`` request before any worker gets the request,
         which no worker does where the result is False."""
         self._limits = limits
-        self._boot = boot
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.max_sockets = sockets_max
         self.selector = selectors.DefaultSelector()
         self.frontend = Frontend(self._context, limits, life)
-        self._tell_once = tell_once
         self._links: dict[WorkerId, Link] = {}
         self.endpoints = Endpoints(self._dial_endpoint, self._is_linked, self._after)
         self._numbers = count(1)
@@ -77,12 +72,13 @@ class Transport:
         self._touched: dict[Link, None] = {}
         """Who may have more to tell than a reply."""
         self._must_read_frontend = False
-        self._outbox: list[tuple[WorkerId, Link | None, Sequence[Any], int]] = []
-        """Tasks that this turn has brought."""
+        self._outbox = Outbox(
+            self.frontend, self._links, boot, tell_once, self.emit, self._note_undelivered
+        )
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._performers: dict[type[Action], Callable[[Any], None]] = {
-            Forward: self._forward,
-            ForwardBatch: self._forward_batch,
+            Forward: self._outbox.forward,
+            ForwardBatch: self._outbox.forward_batch,
             Answer: self.frontend.answer,
             Refuse: self.frontend.refuse,
             Forget: self.frontend.forget,
@@ -199,65 +195,18 @@ class Transport:
 
     def request_name(self, request: int) -> str:
         """The request's name in logs and for workers; no other balancer process gives it."""
-        return f"{self._boot}-{request}"
-
-    def _forward(self, action: Forward) -> None:
-        link = self._links.get(action.worker)
-        incoming = self.frontend.incoming(action.request)
-        if incoming.header.once and not self._may_go(action, incoming.header, link):
-            return
-        frames = tasks.encode_task(
-            self.request_name(action.request),
-            action.attempt,
-            action.remaining_s,
-            action.expires_at if link is not None and link.is_ours else None,
-            incoming.payload,
-        )
-        self._send(action.worker, link, frames)
-
-    def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
-        """Of a request marked ``once`` the launcher is told first; and whether it was delivered
-        will decide whether another worker may have it, so look who is alive."""
-        name = once_name(header)
-        if name is not None and not self._tell_once(name):
-            # As if the worker had said that it is too late: it is free, and nothing has run.
-            self.emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
-            return False
-        if link is not None:
-            link.watch()
-        return True
-
-    def _forward_batch(self, action: ForwardBatch) -> None:
-        link = self._links.get(action.worker)
-        is_ours = link is not None and link.is_ours
-        headers = [
-            (
-                self.request_name(one.request),
-                one.attempt,
-                one.remaining_s,
-                one.expires_at if is_ours else None,
-            )
-            for one in action.tries
-        ]
-        payloads = [self.frontend.incoming(one.request).payload for one in action.tries]
-        self._send(action.worker, link, tasks.encode_batch(headers, payloads), len(payloads))
-
-    def _send(
-        self, worker: WorkerId, link: Link | None, frames: Sequence[Any], requests: int = 1
-    ) -> None:
-        self._outbox.append((worker, link, frames, requests))
+        return self._outbox.request_name(request)
 
     def flush(self) -> None:
-        """Send what was performed since the last time, as ``poll`` does. At one go, for then
-        libzmq's thread is awake for most of it, instead of being woken for each message."""
-        outbox, self._outbox = self._outbox, []
-        for worker, link, frames, size in outbox:
-            if link is None or not link.send(frames, size):
-                self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
-                if link is not None:
-                    self._touched[link] = None
+        """Send what was performed since the last time, as ``poll`` does."""
+        self._outbox.flush()
         if self.frontend.flush():
             self._must_read_frontend = True
+
+    def _note_undelivered(self, worker: WorkerId, link: Link | None) -> None:
+        self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
+        if link is not None:
+            self._touched[link] = None
 
     # --- links ----------------------------------------------------------------------------------
 

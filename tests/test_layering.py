@@ -23,7 +23,7 @@ GROUPS = {
         workers.reports workers.restart workers.loop workers.console workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
-        balancer.link balancer.observe""",
+        balancer.link balancer.outbox balancer.observe""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
         workers.finding workers.demo""",

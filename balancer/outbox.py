@@ -1,0 +1,95 @@
+"""Tasks on their way to workers: made when the core decides, sent when the turn's replies are read.
+
+All at one go, for then libzmq's thread is awake for most of it, instead of being woken for each.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from balancer.core.events import (
+    Event,
+    Forward,
+    ForwardBatch,
+    Outcome,
+    ReplyArrived,
+    WorkerId,
+    WorkerReply,
+)
+from balancer.frontend import Frontend, once_name
+from balancer.link import Link
+from balancer.wire import requests, tasks
+
+
+class Outbox:
+    """``tell_once`` gets the name of a ``once`` request before any worker gets the request, which
+    no worker does where the result is False."""
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        links: Mapping[WorkerId, Link],
+        boot: str,
+        tell_once: Callable[[bytes], bool],
+        emit: Callable[[Event], None],
+        on_undelivered: Callable[[WorkerId, Link | None], None],
+    ) -> None:
+        self._frontend = frontend
+        self._links = links
+        self._boot = boot
+        self._tell_once = tell_once
+        self._emit = emit
+        self._on_undelivered = on_undelivered
+        self._messages: list[tuple[WorkerId, Link | None, Sequence[Any], int]] = []
+
+    def request_name(self, request: int) -> str:
+        """The request's name in logs and for workers; no other balancer process gives it."""
+        return f"{self._boot}-{request}"
+
+    def forward(self, action: Forward) -> None:
+        link = self._links.get(action.worker)
+        incoming = self._frontend.incoming(action.request)
+        if incoming.header.once and not self._may_go(action, incoming.header, link):
+            return
+        frames = tasks.encode_task(
+            self.request_name(action.request),
+            action.attempt,
+            action.remaining_s,
+            action.expires_at if link is not None and link.is_ours else None,
+            incoming.payload,
+        )
+        self._messages.append((action.worker, link, frames, 1))
+
+    def forward_batch(self, action: ForwardBatch) -> None:
+        link = self._links.get(action.worker)
+        is_ours = link is not None and link.is_ours
+        headers = [
+            (
+                self.request_name(one.request),
+                one.attempt,
+                one.remaining_s,
+                one.expires_at if is_ours else None,
+            )
+            for one in action.tries
+        ]
+        payloads = [self._frontend.incoming(one.request).payload for one in action.tries]
+        frames = tasks.encode_batch(headers, payloads)
+        self._messages.append((action.worker, link, frames, len(payloads)))
+
+    def flush(self) -> None:
+        """Send what was made since the last time."""
+        messages, self._messages = self._messages, []
+        for worker, link, frames, size in messages:
+            if link is None or not link.send(frames, size):
+                self._on_undelivered(worker, link)
+
+    def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
+        """Of a request marked ``once`` the launcher is told first; and whether it was delivered
+        will decide whether another worker may have it, so look who is alive."""
+        name = once_name(header)
+        if name is not None and not self._tell_once(name):
+            # As if the worker had said that it is too late: it is free, and nothing has run.
+            self._emit(ReplyArrived(action.worker, WorkerReply(Outcome.EXPIRED)))
+            return False
+        if link is not None:
+            link.watch()
+        return True
