@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from tests.chaos.processes import children_of, held
 from tests.cluster.asking import Asker, Record, asker
 from tests.cluster.load import WORKERS, Fault, Figures, offer, offer_by_client
-from tests.cluster.running import Cluster
+from tests.cluster.running import Cluster, wait_until
 
 SECONDS = 12.0
 RECOVERY_S = 5.0
@@ -34,8 +34,16 @@ class Bench:
     bad: list[int] = field(default_factory=list)
 
     def victim(self) -> int:
-        """The oldest process, so that each has its turn."""
-        return children_of(self.cluster.launcher.pid, "workers")[0]
+        """The oldest process of those at work, so that each has its turn and none is spared by
+        the load, as an idle one may be."""
+
+        def at_work() -> list[int]:
+            workers = self.cluster.look()["workers"]
+            busy = {worker["pid"] for worker in workers if worker["state"] == "busy"}
+            pids = children_of(self.cluster.launcher.pid, "workers")
+            return [pid for pid in pids if pid in busy]
+
+        return wait_until(at_work, what="a worker at work")[0]
 
     def kill_worker(self) -> None:
         os.kill(self.victim(), signal.SIGKILL)

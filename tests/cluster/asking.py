@@ -87,6 +87,12 @@ class Asker:
     def ask(self, payload: Any, **header: Any) -> Reply:
         return self.reply(self.send(payload, **header))
 
+    def ask_at_once(self, number: int, payload: Any, **header: Any) -> list[Reply]:
+        """Ask it so many times without waiting in between: what is sent one after another all goes
+        to the one worker that has replied last. In the order of sending."""
+        numbers = [self.send(payload, **header) for _ in range(number)]
+        return [self.reply(number) for number in numbers]
+
 
 @contextmanager
 def asker(address: str) -> Iterator[Asker]:

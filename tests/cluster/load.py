@@ -147,8 +147,9 @@ class Killer:
         self.killed += 1
 
     def freeze_worker(self) -> None:
-        """It is left alone from then on: to find it is the cluster's task."""
-        pid = self._victim()
+        """One at work, for an idle one might never be asked. It is left alone from then on: to
+        find it is the cluster's task."""
+        pid = int(self._cluster.wait_for_holder()["pid"])
         self._frozen.add(pid)
         os.kill(pid, signal.SIGSTOP)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.cluster.asking import Record, Reply, asker
 
 SLEEP_S = 0.02
+AT_ONCE = 3
+"""So many workers are in use, whichever of the idle ones are preferred."""
 LAST_REPLY_TIMEOUT_S = 20.0
 
 
@@ -25,13 +27,14 @@ class Stream:
         self._must_stop = threading.Event()
 
     def run(self, address: str) -> None:
-        """Send at fixed times, whatever became of the ones before; then wait for the rest."""
+        """Send some at fixed times, whatever became of the ones before; then wait for the rest."""
         due_at: dict[int, float] = {}
         with asker(address) as client:
             started_at = time.monotonic()
             give_up_at = float("inf")
             while due_at or not self._must_stop.is_set():
-                now, due = time.monotonic(), started_at + self.sent * self._pause_s
+                now, group = time.monotonic(), self.sent // AT_ONCE
+                due = started_at + group * AT_ONCE * self._pause_s
                 if self._must_stop.is_set():
                     give_up_at = min(give_up_at, now + LAST_REPLY_TIMEOUT_S)
                     due = give_up_at

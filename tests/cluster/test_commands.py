@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.asking import Asker, asker
 from tests.cluster.running import (
     Cluster,
     PlainClient,
@@ -272,13 +273,20 @@ def test_an_error_of_a_handler_is_in_the_log_with_its_traceback(
     cluster.wait_for_log("| ValueError: no good")
 
 
+def assert_both_answer(client: Asker, number: int, pids: set[int]) -> None:
+    """So many requests at once: the one that prints all the time is asked, and the other, too."""
+    replies = client.ask_at_once(number, 0.02)
+    assert [reply.status for reply in replies] == [200] * number
+    assert {reply.body for reply in replies} == pids
+
+
 def test_a_worker_that_never_stops_printing_is_nobodys_trouble(here: Path) -> None:
     with Cluster("jobs:talk", "-w", "2", cwd=here) as cluster:
         cluster.wait_for_workers(2)
-        with plain_client(cluster.address) as client:
-            chatty = client.ask("flood")["body"]
-            assert [client.ask(n)["status"] for n in range(20)] == [200] * 20
+        with asker(cluster.address) as client:
+            chatty = client.ask("flood").body
             other = next(w for w in cluster.look()["workers"] if w["pid"] != chatty)
+            assert_both_answer(client, 20, {chatty, other["pid"]})
             cluster.kill(other["name"])
             cluster.wait_for_log(f"{other['name']:<11} back after")
         cluster.launcher.send_signal(signal.SIGTERM)
@@ -331,13 +339,13 @@ def test_a_cluster_that_fails_says_so_in_json_too(here: Path) -> None:
 def test_a_log_that_nobody_reads_stops_neither_requests_nor_restarts(here: Path) -> None:
     with Cluster("jobs:talk", "-w", "2", cwd=here) as cluster:
         cluster.wait_for_workers(2)
-        with plain_client(cluster.address) as client:
-            chatty = client.ask("flood")["body"]
+        with asker(cluster.address) as client:
+            chatty = client.ask("flood").body
             wait_until(lambda: cluster.unread_log_bytes() > 60_000)
             other = next(w for w in cluster.look()["workers"] if w["pid"] != chatty)
             cluster.kill(other["name"])
             wait_until(lambda: cluster.worker(other["name"])["restarts"] == 1)
             cluster.wait_for_workers(2)
-            assert [client.ask(n)["status"] for n in range(100)] == [200] * 100
+            assert_both_answer(client, 100, {chatty, cluster.worker(other["name"])["pid"]})
         cluster.launcher.send_signal(signal.SIGTERM)
         assert cluster.launcher.wait(10) == 0

@@ -72,21 +72,23 @@ def test_a_worker_that_thaws_does_not_run_what_has_moved_on(
     patient: Cluster, record: Record
 ) -> None:
     patient.wait_for_workers(3)
-    frozen = patient.worker("work-2")
     late_before = patient.look()["totals"]["late_replies"]
-    os.kill(frozen["pid"], signal.SIGSTOP)
-    try:
-        with asker(patient.address) as client:
+    with asker(patient.address) as client:
+        # Who has replied last is asked first, the two others by what is sent with it.
+        frozen, pid = (last := client.ask({})).worker, last.body["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
             job = {"record": record.path}
-            # The longest idle is asked first, so that three requests reach each of three workers.
-            replies = [client.ask({**job, "name": str(n)}, try_timeout_ms=200) for n in range(3)]
-    finally:
-        thaw(frozen["pid"])
+            names = [{**job, "name": str(n)} for n in range(3)]
+            numbers = [client.send(named, try_timeout_ms=200) for named in names]
+            replies = [client.reply(number) for number in numbers]
+        finally:
+            thaw(pid)
     assert [reply.status for reply in replies] == [200] * 3
-    assert [reply.tried for reply in replies if reply.tried] == [[("work-2", "timeout")]]
+    assert [reply.tried for reply in replies] == [[(frozen, "timeout")], [], []]
     wait_until(lambda: patient.look()["totals"]["late_replies"] > late_before)
-    worker = patient.worker("work-2")
-    assert (worker["state"], worker["pid"]) == ("idle", frozen["pid"])
+    worker = patient.worker(frozen)
+    assert (worker["state"], worker["pid"]) == ("idle", pid)
     assert [len(record.runs(str(n))) for n in range(3)] == [1, 1, 1]
 
 

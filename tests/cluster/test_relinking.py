@@ -10,6 +10,8 @@ import pytest
 from tests.cluster.asking import asker
 from tests.cluster.running import Cluster, wait_until
 
+SHORT = {"sleep_s": 0.1}
+"""Long enough for some of them to keep every worker busy if they are sent at once."""
 PAUSE_S = 1.8
 """Longer than a link lives without a heartbeat, shorter than a balancer may be silent."""
 
@@ -36,7 +38,7 @@ def test_a_worker_whose_connection_broke_is_linked_again(cluster: Cluster) -> No
         wait_until(lambda: cluster.worker(cut)["state"] == "idle")
         worker = cluster.worker(cut)
         assert (worker["incarnation"], worker["restarts"], worker["why"]) == (2, 0, "")
-        assert {client.ask({}).body for _ in range(6)} == set(before.values())
+        assert {reply.body for reply in client.ask_at_once(6, SHORT)} == set(before.values())
     assert pids(cluster) == before
 
 
@@ -47,7 +49,7 @@ def test_what_it_does_meanwhile_is_finished_before_the_next(cluster: Cluster) ->
         reply = client.ask({"cut": "now", "sleep_s": 1.0}, once=True)
         [(cut, _)] = reply.tried
         wait_until(lambda: cluster.worker(cut)["state"] == "connecting")
-        assert {client.ask({}).worker for _ in range(6)} == set(before) - {cut}
+        assert {reply.worker for reply in client.ask_at_once(6, SHORT)} == set(before) - {cut}
         cluster.wait_for_workers(3)
     assert pids(cluster) == before
 
@@ -74,7 +76,9 @@ def test_no_worker_dies_of_the_balancers_own_pause(cluster: Cluster) -> None:
     time.sleep(PAUSE_S)
     os.kill(balancer, signal.SIGCONT)
     with asker(cluster.address) as client:
-        wait_until(lambda: {client.ask({}).body for _ in range(6)} == set(before.values()))
+        wait_until(
+            lambda: {reply.body for reply in client.ask_at_once(6, SHORT)} == set(before.values())
+        )
     assert cluster.look()["cluster"]["balancer_pid"] == balancer
     assert pids(cluster) == before
 

@@ -4,20 +4,23 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
-from tests.cluster.asking import asker
+from tests.cluster.asking import Asker, asker
 from tests.cluster.running import Cluster, free_address, wait_until
 
 HANDLERS = """
 import time
 
 def double(request):
+    time.sleep(0.05)  # so that some at once keep every worker busy
     return request * 2
 
 def triple(request):
+    time.sleep(0.05)
     return request * 3
 
 def nap(request):
@@ -65,6 +68,11 @@ def configured(tmp_path: Path) -> Iterator[Configured]:
         yield Configured(cluster, file)
 
 
+def who_answers_what(client: Asker, number: int) -> set[tuple[str, Any]]:
+    """The worker and the body of each answer to so many requests at once."""
+    return {(reply.worker, reply.body) for reply in client.ask_at_once(number, 1)}
+
+
 def test_a_new_handler_and_new_limits_are_followed_without_a_gap(configured: Configured) -> None:
     cluster, before = configured.cluster, configured.pids()
     answers = set()
@@ -73,11 +81,11 @@ def test_a_new_handler_and_new_limits_are_followed_without_a_gap(configured: Con
             'queue_limit = 7\nmax_requests = 1000000\nretry_budget = "10%"\n' + TRIPLE
         )
         while "reloaded: 2 workers" not in cluster.log():
-            reply = client.ask(1)
-            assert (reply.status, reply.tried) == (200, [])
-            answers.add(reply.body)
+            replies = client.ask_at_once(2, 1)
+            assert [(reply.status, reply.tried) for reply in replies] == [(200, [])] * 2
+            answers |= {reply.body for reply in replies}
         assert answers == {2, 3}
-        assert {client.ask(1).body for _ in range(4)} == {3}
+        assert who_answers_what(client, 4) == {("sum-1", 3), ("sum-2", 3)}
     assert cluster.look()["queue"]["limit"] == 7
     assert not before & configured.pids()
 
@@ -102,12 +110,13 @@ def test_pools_and_workers_come_and_go(configured: Configured) -> None:
     wait_until(lambda: configured.names() == {"who-1", "who-2", "who-3", "sum-1"}, 5)
     cluster.wait_for_workers(4)
     with asker(cluster.address) as client:
-        assert {client.ask(1).worker[:3] for _ in range(6)} == {"who"}, "the pools have an order"
+        in_order = {("who-1", 3), ("who-2", 3), ("who-3", 3)}
+        assert who_answers_what(client, 6) == in_order, "the pools have an order"
     configured.hang_up(DOUBLE.replace("workers = 2", "workers = 3"))
     cluster.wait_for_log("reloaded: 3 workers follow the new configuration, 3 retired")
     wait_until(lambda: configured.names() == {"sum-1", "sum-2", "sum-3"}, 5)
     with asker(cluster.address) as client:
-        replies = [client.ask(1) for _ in range(6)]
+        replies = client.ask_at_once(6, 1)
         assert {reply.worker for reply in replies} == {"sum-1", "sum-2", "sum-3"}
         assert {(reply.body, *reply.tried) for reply in replies} == {(2,)}
     assert [worker["state"] for worker in cluster.look()["workers"]] == ["idle"] * 3
@@ -164,7 +173,7 @@ def test_what_cannot_be_followed_is_refused_as_a_whole(
     line = cluster.wait_for_log("reload refused, the old configuration stays: ")
     assert complaint in line
     with asker(cluster.address) as client:
-        assert {client.ask(1).body for _ in range(4)} == {2}
+        assert who_answers_what(client, 4) == {("sum-1", 2), ("sum-2", 2)}
     assert cluster.look()["queue"]["limit"] == 1024
     assert configured.pids() == before
     assert "replaced" not in cluster.log()
@@ -192,7 +201,7 @@ def test_a_new_pool_that_cannot_start_is_told_of_and_tried_again(
     line = cluster.wait_for_log("reload stopped at late-1")
     assert "ZeroDivisionError" in line
     with asker(cluster.address) as client:
-        assert {client.ask(1).body for _ in range(4)} == {2}
+        assert who_answers_what(client, 4) == {("sum-1", 2), ("sum-2", 2)}
     assert cluster.worker("late-1")["state"] == "failed"
     # Of another length: within the same second Python takes its cached bytecode for up to date.
     (tmp_path / "late.py").write_text(LATE.format(1000))

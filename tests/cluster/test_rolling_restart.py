@@ -23,6 +23,7 @@ class Slow:
         if pathlib.Path("broken").exists():
             raise ValueError("no model today")
     def __call__(self, request):
+        time.sleep(request)
         return os.getpid()
 """
 
@@ -136,7 +137,7 @@ def test_it_stops_at_a_process_that_cannot_start(slow: Cluster, tmp_path: Path) 
     line = slow.wait_for_log("reload stopped at Slow-1")
     assert "ValueError: no model today" in line
     with asker(slow.address) as client:
-        assert {client.ask(1).body for _ in range(4)} == set(before.values())
+        assert {reply.body for reply in client.ask_at_once(4, 0.1)} == set(before.values())
     assert pids(slow) == before
     assert slow.log().count("ValueError: no model today") == 2, "the traceback, and the line"
     assert {worker["state"] for worker in slow.look()["workers"]} == {"idle"}

@@ -174,9 +174,9 @@ def test_probe_keeps_out_who_does_not_answer_the_ping(
     stranger(silent, "nothing")
     stranger(other)
     cluster = cluster_of(static_pool(silent, other, probe=True), workers=1)
-    with plain_client(cluster.address) as client:
-        replies = [client.ask(number) for number in range(4)]
-    assert [reply["worker"] for reply in replies] == ["static-2"] * 4
+    with asker(cluster.address) as client:
+        replies = client.ask_at_once(4, "x")
+    assert [reply.worker for reply in replies] == ["static-2"] * 4
     assert state_of(cluster, "static-1") != "idle"
 
 
@@ -228,4 +228,5 @@ def test_a_reload_that_moves_endpoints_loses_nothing(
         replies = [client.reply(number) for number in asked]
         assert [(reply.status, reply.tried) for reply in replies] == [(200, [])] * 8
         cluster.wait_for_workers(2)
-        assert {client.ask({}).worker for _ in range(4)} == {"static-1", "static-2"}
+        replies = client.ask_at_once(4, {"sleep_s": 0.1})
+        assert {reply.worker for reply in replies} == {"static-1", "static-2"}

@@ -246,8 +246,8 @@ def test_each_worker_has_its_figures() -> None:
     at(NOW + 1.0, arrived(RequestId(8)))
     snapshot = observer.snapshot(dispatcher)
     assert snapshot["workers"] == {
-        "a-1": figures("busy", empty=1, busy_ms=250.0),
-        "a-2": figures("idle", served=1, busy_ms=500.0),
+        "a-1": figures("idle", empty=1, busy_ms=250.0),
+        "a-2": figures("busy", served=1, busy_ms=500.0),
     }
     assert snapshot["queue"] == {"length": 0, "bytes": 0}
     assert snapshot["draining"] is False
