@@ -36,12 +36,15 @@ def cpu_s_of(pids: Iterable[int]) -> dict[int, float]:
     return found
 
 
-def pss_bytes(pid: int) -> int:
-    """Proportional set size: what is shared counts for each sharer by its share."""
+def pss_bytes(pid: int, kind: str = "Pss") -> int:
+    """Proportional set size: what is shared counts for each sharer by its share.
+
+    The kind ``Pss_Anon`` leaves out files, whose shares change with whatever Python starts nearby.
+    """
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"no Pss of process {pid}")
+    raise OSError(f"no {kind} of process {pid}")
 
 
 class Peer:

@@ -77,7 +77,7 @@ ROWS = [
         measure_growth,
         ("direct", "loop", "strict"),
         tuple(Setting(workers) for workers in (FEW, 16, 64, MANY)),
-        rounds_max=2,
+        rounds_max=1,
     ),
     Row(
         "flat",

@@ -16,7 +16,8 @@ def lines(results: Results) -> Iterator[str]:
     heads = [("", column.figure) for column in row.columns]
     heads += [(f"{name}/it", figure) for figure in compared for name in ours]
     widths = [max(9, *map(len, head)) for head in heads]
-    yield f"{'':28}{_aligned([above for above, _ in heads], widths)}"
+    if any(above for above, _ in heads):
+        yield f"{'':28}{_aligned([above for above, _ in heads], widths)}"
     for section, contestants in results.values.items():
         yield f"  {section:26}{_aligned([head for _, head in heads], widths)}"
         for contestant in contestants:
