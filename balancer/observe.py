@@ -41,6 +41,11 @@ class WorkerFigures:
     busy_s: float = 0.0
     started_at: float = 0.0
 
+    def note_busy(self, now: float) -> None:
+        """It was, until now; a batch counts once, whatever it holds."""
+        self.busy_s += now - self.started_at
+        self.started_at = now
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -108,7 +113,7 @@ class Observer:
         """How long the client has waited for it."""
         figures = self._figures(action.worker)
         figures.served += 1
-        figures.busy_s += now - figures.started_at
+        figures.note_busy(now)
         status = action.reply.status
         if status != 200:
             self._by_reason["handler_error" if status == 500 else "malformed"] += 1
@@ -133,7 +138,7 @@ class Observer:
                 figures = self._figures(worker)
                 figures.failures[why] += 1
                 if why is not Why.TIMEOUT:
-                    figures.busy_s += action.took_s
+                    figures.note_busy(now)
                 if why not in _NOT_WORTH_A_LINE:
                     yield self._failed_try(action, following)
             case Answer():
@@ -150,7 +155,7 @@ class Observer:
                 yield Line("warning", text, {"worker": worker.slot})
             case ReplyDropped(worker):
                 figures = self._figures(worker)
-                figures.busy_s += now - figures.started_at
+                figures.note_busy(now)
                 self._totals["late_replies"] += 1
             case Forget(request):
                 self._totals["clients_gone"] += 1
