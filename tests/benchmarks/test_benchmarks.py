@@ -171,7 +171,9 @@ def test_who_dies_under_the_load_is_found_out() -> None:
         [worker] = processes_of_session_tree(running.load.pid) - {running.load.pid}
         timer = threading.Timer(0.2, os.kill, (worker, signal.SIGKILL))
         timer.start()
-        with pytest.raises(PeerFailed, match="1 of its processes ended"):
+        with pytest.raises(
+            PeerFailed, match="1 of its processes ended|not answered with their echo"
+        ):
             running.run(replace(plan, warm_up=0))
         timer.join()
 

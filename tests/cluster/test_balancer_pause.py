@@ -20,8 +20,8 @@ def test_workers_that_replied_in_time_are_neither_left_nor_killed(pause_s: float
         cluster.wait_for_workers(4)
         before = cluster.look()
         with asker(cluster.address) as client:
-            asked = [client.send({"sleep_s": 0.1}) for _ in range(4)]
-            cluster.wait_for_holder()
+            asked = [client.send({"sleep_s": 0.3}) for _ in range(4)]
+            wait_until(lambda: {w["state"] for w in cluster.look()["workers"]} == {"busy"})
             balancer_pid = before["cluster"]["balancer_pid"]
             os.kill(balancer_pid, signal.SIGSTOP)
             stopped_at = time.monotonic()

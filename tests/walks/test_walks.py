@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from balancer.core.dispatcher import Dispatcher
-from balancer.core.events import Action, Event, ReplyArrived, WorkerLost
+from balancer.core.events import Action, BatchReplied, Event, ReplyArrived, WorkerLost
 from tests.walks.machine import Walk
 
 
@@ -46,7 +46,7 @@ class MistakesIncarnations(Dispatcher):
 
     def step(self, event: Event, now: float) -> list[Action]:
         current = {member.slot: member.worker for member in self.pools.members()}
-        if isinstance(event, ReplyArrived) and event.worker.slot in current:
+        if isinstance(event, ReplyArrived | BatchReplied) and event.worker.slot in current:
             event = replace(event, worker=current[event.worker.slot])
         return super().step(event, now)
 
