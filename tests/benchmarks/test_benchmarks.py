@@ -172,7 +172,7 @@ def test_who_dies_under_the_load_is_found_out() -> None:
         timer = threading.Timer(0.2, os.kill, (worker, signal.SIGKILL))
         timer.start()
         with pytest.raises(
-            PeerFailed, match="1 of its processes ended|not answered with their echo"
+            PeerFailed, match=r"1 of its processes ended|not answered with their echo"
         ):
             running.run(replace(plan, warm_up=0))
         timer.join()
