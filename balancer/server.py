@@ -99,6 +99,7 @@ class Server:
             for event in transport.poll(until=dispatcher.next_deadline()):
                 self._step(event, clock())
             self._expire(clock())
+        transport.flush()  # the last answer does not wait for the launcher
         self._launcher.finish(timeout_s=1.0)
         transport.close()
 

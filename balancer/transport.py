@@ -108,9 +108,11 @@ class Transport:
         yield from self._news()
         if until is not None and time.monotonic() > until + STALL_S:
             for _ in range(SETTLE_TURNS_MAX):
+                self.flush()
                 if not self._look(SETTLE_S):
                     break
                 yield from self._news()
+        self.flush()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         yield from self._take_emitted()
@@ -135,6 +137,8 @@ class Transport:
                     yield event
                 else:
                     self._touched[link] = None
+        # Before deaths are told: what was decided for a dead worker just now certainly never left.
+        self.flush()
         touched, self._touched = self._touched, {}
         for link in touched:
             self._read_link(link)

@@ -313,6 +313,25 @@ def test_any_other_task_for_a_dead_worker_is_taken_back_by_the_news_of_its_death
     assert loop.next(timeout_s=1.0) == WorkerLost(WORKER, "its connection closed")
 
 
+def test_what_is_decided_in_the_turn_of_a_death_was_certainly_not_delivered(loop: Loop) -> None:
+    """The worker's last reply and its end come in one turn; the reply brings it the next task."""
+    first, second = loop.request("x"), loop.request("y", once=True)
+    worker = Peer()
+    loop.connect(worker.address)
+    loop.forward(first)
+    worker.receive()
+    worker.reply(b"\xc0")
+    worker.close()
+    link = loop.transport._links[WORKER]
+    for descriptor in link.filenos():
+        assert select.select([descriptor], [], [], PATIENCE_S)[0]
+    events = loop.transport.poll(until=time.monotonic() + PATIENCE_S)
+    assert isinstance(next(events), ReplyArrived)
+    loop.transport.perform([Forward(WORKER, second, 1, 2.5, 1_000.25)])
+    lost = [event for event in events if isinstance(event, WorkerLost)]
+    assert [event.undelivered for event in lost] == [True, False]
+
+
 def test_an_exit_that_the_link_does_not_notice_is_told_by_the_launcher(
     loop: Loop, worker: Peer
 ) -> None:
