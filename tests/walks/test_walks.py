@@ -67,4 +67,4 @@ def test_a_faulty_core_is_found_out(faulty: type[Dispatcher]) -> None:
         core_class = faulty
 
     with pytest.raises(AssertionError):
-        walk(WalkOfFaulty, examples=250)
+        walk(WalkOfFaulty, examples=1000)
