@@ -38,7 +38,8 @@ STALL_S = 0.02
 """So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
 SETTLE_S = 0.02
 """How long nothing must arrive after a stall: libzmq's thread may have been paused with us."""
-SETTLE_TURNS_MAX = 50
+SETTLE_MAX_S = 0.04
+"""And so long at most, whatever arrives: what is due waits for it, and promises are 50 ms wide."""
 EXIT_GRACE_S = 0.05
 """How long after a worker's exit its connection may take to end: its last reply comes first.
 Longer means that somebody else, a child of it, still holds the connection."""
@@ -107,15 +108,21 @@ class Transport:
         self._look(self._patience_s(until))
         yield from self._news()
         if until is not None and time.monotonic() > until + STALL_S:
-            for _ in range(SETTLE_TURNS_MAX):
-                self.flush()
-                if not self._look(SETTLE_S):
-                    break
-                yield from self._news()
+            yield from self._settle()
         self.flush()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         yield from self._take_emitted()
+
+    def _settle(self) -> Iterator[Event]:
+        """Read what arrived during a stall, until nothing comes any more or the time is up."""
+        end = time.monotonic() + SETTLE_MAX_S
+        while (now := time.monotonic()) < end:
+            self.flush()
+            has_more = self._has_more()
+            if not self._look(0.0 if has_more else min(SETTLE_S, end - now)) and not has_more:
+                break
+            yield from self._news()
 
     def _look(self, patience_s: float | None) -> bool:
         """Which sockets have something to read: the deaths that they tell of are known from now
@@ -152,10 +159,14 @@ class Transport:
         events, self._events = self._events, []
         return iter(events)
 
-    def _patience_s(self, until: float | None) -> float | None:
+    def _has_more(self) -> bool:
+        """Whether there is something to do that no descriptor will tell of."""
         if self._must_read_frontend and not self.frontend.has_message():
             self._must_read_frontend = False
-        if self._events or self._touched or self._must_read_frontend:
+        return bool(self._events or self._touched or self._must_read_frontend)
+
+    def _patience_s(self, until: float | None) -> float | None:
+        if self._has_more():
             return 0.0
         if self._later and (until is None or self._later[0][0] < until):
             until = self._later[0][0]

@@ -98,14 +98,17 @@ def never_run_is_true(history: History) -> Found:
 
 
 def in_time(history: History) -> Found:
-    """No outcome comes long after the deadline; our own clients have no excuse whatever."""
+    """No outcome comes long after the deadline, or after the end of what held it up; our own
+    clients have no excuse whatever."""
     faults = Faults(history.faults)
     for operation, outcome in history.endings():
         late_s = outcome.at - operation.deadline
         if outcome.status is None or late_s <= REPLY_MARGIN_S:
             continue
-        has_own_clock = operation.shell in ("sync", "async")
-        if has_own_clock or not faults.held_up(operation, outcome.at):
+        held_up_until = None
+        if operation.shell not in ("sync", "async"):
+            held_up_until = faults.held_up_until(operation, outcome.at)
+        if held_up_until is None or outcome.at > held_up_until:
             yield operation.op, f"{outcome.label} came {late_s:.3f} s past its deadline"
 
 

@@ -6,7 +6,7 @@ client that sends nothing twice, may be lost with its connection.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.configuration import REVIVE_GRACE_S
@@ -115,16 +115,26 @@ class Faults:
 
     def during(self, begin: float, end: float) -> Sequence[str]:
         """The kind of each fault whose time touches this one."""
+        return [kind for _, kind in self._touching(begin, end)]
+
+    def _touching(self, begin: float, end: float) -> Iterator[tuple[float, str]]:
+        """When each of them ends to count, and its kind."""
         first = bisect_right(self._begins, begin - self._longest_s)
         last = bisect_right(self._begins, end)
-        return [kind for _, until, kind in self._windows[first:last] if until >= begin]
+        return ((until, kind) for _, until, kind in self._windows[first:last] if until >= begin)
 
     def held_up(self, operation: Operation, until: float) -> bool:
         """Whether the request or its reply may have lain somewhere longer than its time."""
-        return any(
-            EXCUSES[kind].delays or EXCUSES[kind].cuts_connections
-            for kind in self._to_blame(operation, until)
+        return self.held_up_until(operation, until) is not None
+
+    def held_up_until(self, operation: Operation, until: float) -> float | None:
+        """Until when it may have lain somewhere: what was free again must come soon."""
+        ends = (
+            end
+            for end, kind in self._windows_to_blame(operation, until)
+            if EXCUSES[kind].delays or EXCUSES[kind].cuts_connections
         )
+        return max(ends, default=None)
 
     def cuts(self, operation: Operation, until: float) -> int:
         """How many connections it may have lost, and so have been sent again."""
@@ -176,11 +186,14 @@ class Faults:
         return is_time_over and outcome.label in (LOST, UNREACHABLE)
 
     def _to_blame(self, operation: Operation, until: float) -> Sequence[str]:
-        return [
-            kind
-            for kind in self.during(operation.invoked_at, until)
+        return [kind for _, kind in self._windows_to_blame(operation, until)]
+
+    def _windows_to_blame(self, operation: Operation, until: float) -> Iterator[tuple[float, str]]:
+        return (
+            (end, kind)
+            for end, kind in self._touching(operation.invoked_at, until)
             if operation.via_proxy or not EXCUSES[kind].only_proxied
-        ]
+        )
 
 
 def _is_given_up_early(operation: Operation, outcome: Outcome) -> bool:

@@ -203,6 +203,13 @@ def test_a_frozen_balancer_excuses_late_replies_to_whoever_does_not_look_at_the_
     assert tale.found() == ["C7"]
 
 
+def test_what_a_thawed_balancer_leaves_lying_is_found(tale: Tale) -> None:
+    tale.broke("stop-balancer", 0.1, 1.5)
+    tale.asked(kind="hurried", timeout_s=0.2, shell="dealer")
+    tale.replied("a", 504, "deadline", at=2.1)
+    assert tale.found() == ["C7"]
+
+
 def test_what_begins_after_its_deadline_is_found(tale: Tale) -> None:
     tale.asked(kind="hurried", timeout_s=0.2)
     tale.replied("a", 504, "deadline", at=0.25, may_have_run=True)

@@ -33,7 +33,7 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.transport import EXIT_GRACE_S, Transport
+from balancer.transport import EXIT_GRACE_S, SETTLE_MAX_S, STALL_S, Transport
 from balancer.wire import tasks
 from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
 
@@ -192,6 +192,29 @@ def test_it_sleeps_until_the_instant_and_no_longer(loop: Loop) -> None:
     assert loop.stays_quiet(0.3)
     assert 0.3 <= time.monotonic() - started_at < 1.5
     assert time.thread_time() - started_cpu_s < 0.05
+
+
+def test_what_is_due_does_not_wait_for_all_that_goes_on_arriving_after_a_stall(loop: Loop) -> None:
+    """Every arrival is a reason to read on, but requests arrive for as long as there are clients;
+    so a request whose time was up would be answered seconds late."""
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.wait(0.015):
+            loop.client.send_multipart([b"", b"\xc0"])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        loop.next()
+        stalled_at = time.monotonic()
+        arrived = list(loop.transport.poll(until=stalled_at - 2 * STALL_S))
+        took_s = time.monotonic() - stalled_at
+    finally:
+        is_over.set()
+        asking.join()
+    assert arrived, "what arrives right after a stall is still read first"
+    assert took_s < SETTLE_MAX_S + 0.25
 
 
 def test_an_event_of_our_own_is_not_waited_for(loop: Loop) -> None:
