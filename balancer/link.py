@@ -138,7 +138,9 @@ class Link:
             return self._unusual_reply(frames)
         self._owed = 0
         reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
-        return ReplyArrived(self.worker, reply)
+        if len(frames) == 1:
+            return ReplyArrived(self.worker, reply)
+        return ReplyArrived(self.worker, reply, decode_took_s(frames))
 
     def read(self) -> Iterator[Event]:
         """Everything that has happened. The replies come before and after the monitor's news,

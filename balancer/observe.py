@@ -132,6 +132,8 @@ class Observer:
     ) -> Iterator[Line]:
         match action:
             case ForwardBatch(_, tries):
+                self._totals["batches"] += 1
+                self._totals["batched"] += len(tries)
                 for one in tries:
                     self._count_try(now, one)
             case TryFailed(worker, _, _, why):
@@ -182,8 +184,8 @@ class Observer:
             Why.UNDELIVERED: f"did not reach {slot} after",
         }[action.why]
         text = f"request {name} {how} {_duration(action.took_s)}"
-        for next_action in following:
-            if isinstance(next_action, Forward) and next_action.request == action.request:
+        for next_action in _tries_in(following):
+            if next_action.request == action.request:
                 text += f"; forwarded to {next_action.worker.slot} (attempt {next_action.attempt})"
                 break
         else:
@@ -238,7 +240,24 @@ class Observer:
         return {"served": figures.served, **failures, "busy_ms": _ms(figures.busy_s)}
 
 
-_TOTALS = ("requests", "tries", "failovers", "late_replies", "ejections", "clients_gone")
+_TOTALS = (
+    "requests",
+    "tries",
+    "failovers",
+    "batches",
+    "batched",
+    "late_replies",
+    "ejections",
+    "clients_gone",
+)
+
+
+def _tries_in(actions: Sequence[Action]) -> Iterator[Forward]:
+    for action in actions:
+        if isinstance(action, ForwardBatch):
+            yield from action.tries
+        elif isinstance(action, Forward):
+            yield action
 
 
 def _story(tried: Sequence[FailedTry]) -> str:

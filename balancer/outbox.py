@@ -56,6 +56,7 @@ class Outbox:
             action.remaining_s,
             action.expires_at if link is not None and link.is_ours else None,
             incoming.payload,
+            action.wants_time,
         )
         self._messages.append((action.worker, link, frames, 1))
 

@@ -88,6 +88,8 @@ def _totals_lines(queue: Mapping[str, Any], totals: Mapping[str, Any]) -> list[s
         f"tries     {totals['tries']}, failovers {totals['failovers']}, "
         f"late replies {totals['late_replies']}",
     ]
+    if totals["batches"]:
+        lines.append(f"batches   {totals['batches']}, of {totals['batched']} tries")
     for title, key in (("statuses", "by_status"), ("reasons", "by_reason")):
         if totals[key]:
             counts = (f"{_cell(name)}: {totals[key][name]}" for name in sorted(totals[key]))

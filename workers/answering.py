@@ -5,7 +5,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from balancer.wire import tasks, values
@@ -34,6 +35,10 @@ def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> li
         return pong(handler)
     if handler.is_whole:
         return _respond_whole([task], handler, max_body_bytes)[0]
+    if task.wants_time:
+        began_at = time.monotonic()
+        reply = _respond(task, handler, max_body_bytes)
+        return tasks.encode_timed(reply, time.monotonic() - began_at)
     return _respond(task, handler, max_body_bytes)
 
 
@@ -55,7 +60,7 @@ def _respond(task: Task, handler: Handler, max_body_bytes: int) -> list[bytes]:
     except _Refusal as refusal:
         return refusal.reply
     try:
-        result = handler.handle(request, _about(task))
+        result = handler.handle(request, partial(_about, task, time.monotonic()))
     except Decline:
         return tasks.EMPTY_REPLY
     except SystemExit:
@@ -81,17 +86,22 @@ def _respond_whole(batch: list[Task], handler: Handler, max_body_bytes: int) -> 
             replies[number] = refusal.reply
     if requests:
         asked = [batch[number] for number in requests]
-        results = _respond_together(asked, [*requests.values()], handler, max_body_bytes)
+        about = partial(_about_all, asked, time.monotonic())
+        results = _respond_together(asked, [*requests.values()], about, handler, max_body_bytes)
         for number, reply in zip(requests, results, strict=True):
             replies[number] = reply
     return replies
 
 
 def _respond_together(
-    batch: list[Task], requests: list[Any], handler: Handler, max_body_bytes: int
+    batch: list[Task],
+    requests: list[Any],
+    about: Callable[[], Current],
+    handler: Handler,
+    max_body_bytes: int,
 ) -> list[list[bytes]]:
     try:
-        results = handler.handle_batch(requests, _about_all(batch))
+        results = handler.handle_batch(requests, about)
     except Decline:
         return [tasks.EMPTY_REPLY] * len(batch)
     except SystemExit:
@@ -126,13 +136,16 @@ def _open(task: Task) -> Any:
     return request
 
 
-def _about(task: Task) -> Current:
+# --- what user code can ask about it --------------------------------------------------------------
+
+
+def _about(task: Task, began_at: float) -> Current:
     remaining_s = math.inf if task.remaining_s is None else task.remaining_s
-    return Current(task.id, task.attempt, time.monotonic() + remaining_s)
+    return Current(task.id, task.attempt, began_at + remaining_s)
 
 
-def _about_all(batch: list[Task]) -> Current:
-    each = [_about(task) for task in batch]
+def _about_all(batch: list[Task], began_at: float) -> Current:
+    each = [_about(task, began_at) for task in batch]
     return Current(each[0].id, max(a.attempt for a in each), min(a.deadline for a in each))
 
 

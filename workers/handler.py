@@ -40,15 +40,16 @@ class Current(NamedTuple):
 
 # One per process and not per thread or context: a worker handles one request at a time, and the
 # threads that a handler starts for it ask about the same request.
-_current: Current | None = None
+_about: Callable[[], Current] | None = None
+"""Put into words only if user code asks, which it hardly ever does."""
 
 
 def current() -> Current:
     """The request that is being handled; RuntimeError outside of one. In ``batch()`` it speaks for
     them all: the id of the first, the highest attempt and the earliest deadline."""
-    if _current is None:
+    if _about is None:
         raise RuntimeError("current() is only known while a handler works on a request")
-    return _current
+    return _about()
 
 
 class Handler:
@@ -66,16 +67,16 @@ class Handler:
         self.is_whole = is_whole
         """It is called with a list of requests by ``handle_batch``; else with one by ``handle``."""
 
-    def handle(self, request: Any, about: Current) -> Any:
-        """What the handler returns; it may raise anything."""
-        global _current
-        _current = about
+    def handle(self, request: Any, about: Callable[[], Current]) -> Any:
+        """What the handler returns; it may raise anything. ``about`` is what ``current`` asks."""
+        global _about
+        _about = about
         try:
             return self._call(request)
         finally:
-            _current = None
+            _about = None
 
-    def handle_batch(self, requests: list[Any], about: Current) -> Sequence[Any]:
+    def handle_batch(self, requests: list[Any], about: Callable[[], Current]) -> Sequence[Any]:
         """What ``batch()`` returns for each of them; it may raise anything, and TypeError or
         ValueError comes from us if it is not a list of so many."""
         count = len(requests)  # The list is user code's now, which may change it.

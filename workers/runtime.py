@@ -1,7 +1,6 @@
 """The REP loop of a worker: one message after another until SIGTERM."""
 
 import os
-import select
 import signal
 from types import FrameType
 
@@ -17,7 +16,6 @@ HANDSHAKE_IVL_MS = 1000
 
 # As plain numbers: arithmetic with pyzmq's flags costs more than the call that they are for.
 _NOBLOCK, _SNDMORE, _POLLIN = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)
-_EVENTS, _RCVMORE = zmq.EVENTS, zmq.RCVMORE
 
 
 class StopSignal:
@@ -70,10 +68,9 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM; the message that is being handled is finished and answered."""
     pid, ping_reply = os.getpid(), pong(handler)
-    receive = Mailbox(socket, stop).receive
     # Without the wrapper around it, which serves kinds of sockets that are only drafts.
     send = super(zmq.Socket, socket).send
-    while (frames := receive()) is not None:
+    while (frames := receive(socket, stop)) is not None:
         reply = answer(frames, handler, max_body_bytes)
         if os.getpid() != pid:
             os._exit(0)  # a child that the handler forked came back here: the socket is not its own
@@ -84,38 +81,22 @@ def serve(
             wear.note_requests(max(1, len(frames) - 1))
 
 
-class Mailbox:
-    """Waits for a message or for SIGTERM, whatever comes first.
-
-    The socket's descriptor tells of changes, not of a state, and any send or receive may swallow
-    the news (zmq_getsockopt(3), ZMQ_FD): EVENTS is asked before the descriptor is slept on. So
-    this costs less than a zmq.Poller, which asks more often.
-    """
-
-    def __init__(self, socket: zmq.SyncSocket, stop: StopSignal) -> None:
-        self._stop = stop
-        self._receive = socket.recv
-        self._get = socket.getsockopt
-        ready = select.poll()
-        ready.register(int(socket.getsockopt(zmq.FD)), select.POLLIN)
-        ready.register(stop.fd, select.POLLIN)
-        self._poll = ready.poll
-
-    def receive(self) -> list[bytes] | None:
-        """The next message, or None once SIGTERM has come."""
-        stop, get = self._stop, self._get
-        while not stop.is_given:
-            has_message = int(get(_EVENTS)) & _POLLIN
-            for descriptor, _ in self._poll(0 if has_message else None):
-                if descriptor == stop.fd:
-                    stop.hear()
-            if stop.is_given:
-                break
-            try:
-                frames = [self._receive(_NOBLOCK)]
-            except zmq.Again:
-                continue  # The descriptor tells of other news, too.
-            while get(_RCVMORE):
-                frames.append(self._receive())
-            return frames
-        return None
+def receive(socket: zmq.SyncSocket, stop: StopSignal) -> list[bytes] | None:
+    """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
+    while True:
+        # One call into C for all that there is to wait for. Each option that is asked for by
+        # itself, EVENTS or RCVMORE, costs more than to receive a frame.
+        for ready, _ in zmq.zmq_poll([(socket, _POLLIN), (stop.fd, _POLLIN)]):
+            if ready == stop.fd:
+                stop.hear()
+        if stop.is_given:
+            return None
+        try:
+            frame = socket.recv(_NOBLOCK, copy=False)
+        except zmq.Again:
+            continue  # A signal that is not ours; or there was news of something else.
+        frames = [frame.bytes]
+        while frame.more:
+            frame = socket.recv(_NOBLOCK, copy=False)
+            frames.append(frame.bytes)
+        return frames

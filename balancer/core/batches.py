@@ -61,6 +61,12 @@ def _requests_max(member: Member, waiting: int, limits: Limits) -> int:
     return min(limits.batch_max, fitting, _share(waiting, pool.serving))
 
 
+def may_be_misjudged(member: Member, limits: Limits) -> bool:
+    """Whether its pool's requests look too slow for batches only because of the way there and back,
+    which on a loaded machine takes longer than the work: no batch would ever show what is true."""
+    return member.batching is Batching.EACH and member.pool.service.fit(limits.batch_budget_s) == 1
+
+
 def _share(waiting: int, workers: int) -> int:
     return -(-waiting // workers)
 

@@ -199,6 +199,8 @@ class WorkerLost:
 class ReplyArrived:
     worker: WorkerId
     reply: WorkerReply
+    took_s: float | None = None
+    """How long the worker says that it took for it, if it was asked."""
 
 
 @record
@@ -319,6 +321,8 @@ class Forward:
     remaining_s: float
     expires_at: float
     """The instant after which the worker must not begin with it."""
+    wants_time: bool = False
+    """The worker is asked to say how long the work itself took, without the way there and back."""
 
 
 @record

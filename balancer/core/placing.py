@@ -4,7 +4,14 @@ Failover is no special path: a failed try puts its request back into the queue, 
 were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
-from balancer.core.batches import companions, company_until, waits_for_company
+from dataclasses import replace
+
+from balancer.core.batches import (
+    companions,
+    company_until,
+    may_be_misjudged,
+    waits_for_company,
+)
 from balancer.core.deadlines import Deadlines
 from balancer.core.events import (
     Action,
@@ -193,6 +200,8 @@ class Placing:
             return
         forward = self._begin_try(request, member, now, is_accompanied=False)
         self._hand_over((request.id,), member, now, forward.expires_at)
+        if self.limits.batch_max > 1 and may_be_misjudged(member, self.limits):
+            forward = replace(forward, wants_time=True)
         self._actions.append(forward)
 
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:

@@ -32,7 +32,7 @@ class ServiceTime:
         """How many requests are done within so long, as far as can be told; at least one.
 
         Two, if one is: what a lone request took includes the way there and back, and waiting for
-        a processor. Only from a batch the worker tells its own time.
+        a processor. Of a batch the worker tells its own time, and of a lone one if it is asked.
         """
         expected_s = self.mean_s + _DEVIATIONS * self._deviation_s
         fitting = int(budget_s / expected_s) if expected_s else 1

@@ -149,7 +149,7 @@ class Workers:
     # --- they reply, or do not --------------------------------------------------------------------
 
     def replied(self, event: ReplyArrived, now: float) -> None:
-        self._take_replies(event.worker, (event.reply,), None, now)
+        self._take_replies(event.worker, (event.reply,), event.took_s, now)
 
     def batch_replied(self, event: BatchReplied, now: float) -> None:
         self._take_replies(event.worker, event.replies, event.took_s, now)

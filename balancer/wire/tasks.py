@@ -33,12 +33,17 @@ _NIL = msgpack.packb(None)
 
 
 def encode_task(
-    id: str, attempt: int, remaining_s: float, expires_at: float | None, payload: Blob
+    id: str,
+    attempt: int,
+    remaining_s: float,
+    expires_at: float | None,
+    payload: Blob,
+    wants_time: bool = False,
 ) -> list[Any]:
     """``expires_at`` is for workers on this machine: CLOCK_MONOTONIC is the same for them."""
     remaining_ms = int(remaining_s * 1000)
     if expires_at is None:
-        header = {"id": id, "attempt": attempt, "remaining_ms": remaining_ms}
+        header: dict[str, Any] = {"id": id, "attempt": attempt, "remaining_ms": remaining_ms}
     else:
         header = {
             "id": id,
@@ -46,6 +51,8 @@ def encode_task(
             "remaining_ms": remaining_ms,
             "expires_at": expires_at,
         }
+    if wants_time:
+        header["tell"] = True
     return [_pack_header(header), payload]
 
 
@@ -69,6 +76,8 @@ class Task(NamedTuple):
     remaining_s: float | None = None
     expires_at: float | None = None
     is_ping: bool = False
+    wants_time: bool = False
+    """The balancer asks how long it takes."""
 
 
 def decode_task(frames: Sequence[bytes]) -> Task:
@@ -89,6 +98,7 @@ def decode_task(frames: Sequence[bytes]) -> Task:
         and remaining_ms >= 0
         and type(expires_at) is float
         and "op" not in fields
+        and "tell" not in fields
     ):
         return Task(frames[1], id, attempt, remaining_ms / 1000, expires_at)
     return _task(
@@ -98,6 +108,7 @@ def decode_task(frames: Sequence[bytes]) -> Task:
         remaining_ms,
         expires_at,
         get("op") == "ping",
+        get("tell") is True,
     )
 
 
@@ -124,7 +135,13 @@ def _batched(entry: Any, payload: bytes) -> Task:
 
 
 def _task(
-    payload: bytes, id: Any, attempt: Any, remaining_ms: Any, expires_at: Any, is_ping: bool = False
+    payload: bytes,
+    id: Any,
+    attempt: Any,
+    remaining_ms: Any,
+    expires_at: Any,
+    is_ping: bool = False,
+    wants_time: bool = False,
 ) -> Task:
     """Checked here and not field by field, which would cost more than the unpacking."""
     if type(id) is not str:
@@ -134,7 +151,7 @@ def _task(
     if expires_at is not None and type(expires_at) is not float:
         raise WireError("expires_at must be of type float")
     remaining_s = to_duration_s(remaining_ms, "remaining_ms")
-    return Task(payload, id, attempt, remaining_s, expires_at, is_ping)
+    return Task(payload, id, attempt, remaining_s, expires_at, is_ping, wants_time)
 
 
 # --- and back -------------------------------------------------------------------------------------
@@ -146,6 +163,13 @@ def encode_value(value: Any) -> list[bytes]:
     return [msgpack.packb(value)]
 
 
+def encode_timed(reply: list[bytes], took_s: float) -> list[bytes]:
+    """The reply with how long it took, where it is an answer."""
+    if len(reply) != 1 or not reply[0]:
+        return reply
+    return [_pack_header({"took_us": max(1, int(took_s * 1e6))}), reply[0]]
+
+
 def encode_error(status: int, error: str) -> list[bytes]:
     return [msgpack.packb({"status": status, "error": error}), _NIL]
 
@@ -155,7 +179,7 @@ def encode_batch_reply(replies: Sequence[list[bytes]], took_s: float = 0.0) -> l
     none is an error, they tell how long they took together."""
     values = [reply[-1] for reply in replies]
     if all(len(reply) == 1 for reply in replies):
-        return [_pack_header({"batch": len(values), "took_us": int(took_s * 1e6)}), *values]
+        return [_pack_header({"batch": len(values), "took_us": max(1, int(took_s * 1e6))}), *values]
     entries = [None if len(reply) == 1 else msgpack.unpackb(reply[0]) for reply in replies]
     header = msgpack.packb({"batch": entries})
     if len(header) > batch_header_bytes_max(len(entries)):

@@ -41,7 +41,8 @@ def decode_worker_reply(
     try:
         if len(frames) == 1:
             return _read_value(value, is_trusted)
-        return _read_error(decode_map(frames[0]))
+        fields = decode_map(frames[0])
+        return _read_value(value, is_trusted) if "took_us" in fields else _read_error(fields)
     except WireError:
         return _GARBLED
 
@@ -61,7 +62,7 @@ def decode_batch_reply(
 
 
 def decode_took_s(frames: Sequence[Blob]) -> float | None:
-    """How long the worker says that it took for a batch; None if it does not say."""
+    """How long the worker says that it took; None if it does not say."""
     try:
         took_us = decode_map(frames[0]).get("took_us")
     except WireError:

@@ -34,6 +34,20 @@ def test_each_gets_its_own_answer(handler: str) -> None:
         Client(cluster.address) as client,
     ):
         assert list(client.map(range(2000))) == list(range(2000))
+        totals = cluster.look()["totals"]
+    assert totals["batches"] > 10, "hardly anything was sent in company"
+    assert totals["batched"] > 2 * totals["batches"]
+
+
+def test_batches_form_from_a_cold_start_whatever_the_way_to_many_workers_takes() -> None:
+    """On two cores a lone request to one of sixteen workers takes longer than the whole budget: by
+    the balancer's own clock nothing would ever fit into it."""
+    options = ("-w", "16", "--batch-max", "32")
+    with Cluster("workers.demo:echo", *options) as cluster, Client(cluster.address) as client:
+        cluster.wait_for_workers(16)
+        assert list(client.map(range(5000), window=512)) == list(range(5000))
+        totals = cluster.look()["totals"]
+    assert totals["batched"] > 2500
 
 
 def test_those_that_a_poisonous_request_took_along_are_answered() -> None:
@@ -43,6 +57,7 @@ def test_those_that_a_poisonous_request_took_along_are_answered() -> None:
         Client(cluster.address) as client,
     ):
         answers = list(client.map(payloads, return_exceptions=True))
+        assert cluster.look()["totals"]["batches"] > 0
     poisoned = answers.pop(100)
     assert isinstance(poisoned, Poisoned)
     assert [answer[0] for answer in answers] == list(range(200))

@@ -84,6 +84,8 @@ TOTAL_KEYS = {
     "tries",
     "failovers",
     "late_replies",
+    "batches",
+    "batched",
     "clients_gone",
     "ejections",
     "by_status",

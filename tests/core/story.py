@@ -141,8 +141,10 @@ def leaves(client: str = "client") -> ClientGone:
     return ClientGone(ClientId(client.encode()))
 
 
-def answer(worker: str, status: int = 200, value: bytes = b"\x01") -> ReplyArrived:
-    return ReplyArrived(worker_id(worker), WorkerReply(Outcome.ANSWER, status, value))
+def answer(
+    worker: str, status: int = 200, value: bytes = b"\x01", took_s: float | None = None
+) -> ReplyArrived:
+    return ReplyArrived(worker_id(worker), WorkerReply(Outcome.ANSWER, status, value), took_s)
 
 
 def empty(worker: str) -> ReplyArrived:

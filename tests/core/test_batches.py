@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from balancer.core.events import Batching, Event, ForwardBatch, Outcome, Reason
+from balancer.core.events import Batching, Event, Forward, ForwardBatch, Outcome, Reason
 from tests.core.story import (
     START,
     Story,
@@ -70,6 +70,43 @@ def test_a_batch_is_no_longer_than_its_limit() -> None:
     story = busy("a", batch_max=2)
     follows(story, *(request(number) for number in (1, 2, 3)))
     assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
+
+
+def asked(story: Story) -> list[bool]:
+    """Whether the workers of the lone tries of the latest ``at`` are to tell their time."""
+    return [action.wants_time for action in story.actions if isinstance(action, Forward)]
+
+
+def test_a_worker_far_away_tells_that_its_work_fits_into_batches() -> None:
+    """By our clock each takes two budgets. Nobody would ever know but for the worker's own word."""
+    story = Story("a", batching=Batching.EACH, batch_max=8, batch_budget_s=0.001)
+    numbers = iter(range(1, 1000))
+    story.at(story.now, *(request(next(numbers)) for _ in range(8)))
+    assert asked(story) == [True]
+    for _ in range(3):
+        story.at(story.now + 0.002, answer("a", took_s=0.00001))
+        if not asked(story):
+            break
+    (batch,) = (action for action in story.actions if isinstance(action, ForwardBatch))
+    assert len(batch.tries) > 2
+
+
+def test_a_worker_that_is_truly_slow_is_asked_each_time_and_gets_no_batch() -> None:
+    story = Story("a", batching=Batching.EACH, batch_max=8, batch_budget_s=0.001)
+    story.at(story.now, *(request(number) for number in range(1, 9)))
+    for _ in range(7):
+        assert asked(story) == [True]
+        story.at(story.now + 0.003, answer("a", took_s=0.002))
+    assert asked(story) == [True]
+
+
+@pytest.mark.parametrize(
+    ("batching", "batch_max"), [(Batching.EACH, 1), (Batching.WHOLE, 8), (Batching.NONE, 8)]
+)
+def test_nobody_else_is_asked_for_its_time(batching: Batching, batch_max: int) -> None:
+    story = Story("a", batching=batching, batch_max=batch_max)
+    story.at(story.now, request(1))
+    assert asked(story) == [False]
 
 
 def test_a_batch_is_no_longer_than_its_budget_says() -> None:

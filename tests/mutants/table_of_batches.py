@@ -16,6 +16,14 @@ BATCHES: dict[str, Slips] = {
             " or member.batching is Batching.NONE",
             "",
         ),
+        "who seems too slow is never asked how long it takes": (
+            "pool.service.fit(limits.batch_budget_s) == 1\n",
+            "pool.service.fit(limits.batch_budget_s) < 1\n",
+        ),
+        "whoever seems too slow is asked how long it takes": (
+            "member.batching is Batching.EACH and member.pool",
+            "member.pool",
+        ),
         "a batch may hold one more": (
             "len(found) + 1 >= most",
             "len(found) >= most",

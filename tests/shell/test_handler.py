@@ -22,7 +22,9 @@ from workers.handler import (
     load,
 )
 
-ABOUT = Current("r1", 1, deadline=1_000.0)
+
+def about() -> Current:
+    return Current("r1", 1, deadline=1_000.0)
 
 
 def refusal(spec: str) -> str:
@@ -45,15 +47,15 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_function_is_found_and_called() -> None:
-    assert load("tests.shell.jobs:reply_with").handle("0", ABOUT) == 0
+    assert load("tests.shell.jobs:reply_with").handle("0", about) == 0
 
 
 def test_the_path_may_be_dotted() -> None:
-    assert load("tests.shell.jobs:Diary.static").handle(1, ABOUT) == {"static": 1}
+    assert load("tests.shell.jobs:Diary.static").handle(1, about) == {"static": 1}
 
 
 def test_a_callable_that_is_silent_about_its_arguments_is_taken() -> None:
-    assert load("builtins:max").handle([1, 3, 2], ABOUT) == 3
+    assert load("builtins:max").handle([1, 3, 2], about) == 3
 
 
 def test_a_decorator_counts_with_its_own_arguments(module: Path) -> None:
@@ -66,13 +68,13 @@ def test_a_decorator_counts_with_its_own_arguments(module: Path) -> None:
         "@with_database\n"
         "def handle(request, database): return [request, database]\n"
     )
-    assert load("a_module:handle").handle(1, ABOUT) == [1, "database"]
+    assert load("a_module:handle").handle(1, about) == [1, "database"]
 
 
 def test_a_class_without_setup_and_close_will_do(module: Path) -> None:
     module.write_text("class Echo:\n    def __call__(self, request): return request\n")
     handler = load("a_module:Echo")
-    assert handler.handle(1, ABOUT) == 1
+    assert handler.handle(1, about) == 1
     handler.close()
 
 
@@ -149,9 +151,9 @@ def test_an_error_at_import_is_its_own_error(module: Path) -> None:
 def test_there_is_no_current_request_outside_of_one() -> None:
     with pytest.raises(RuntimeError, match="only known while"):
         workers.current()
-    assert Handler(lambda _: workers.current().id, None).handle(0, ABOUT) == "r1"
+    assert Handler(lambda _: workers.current().id, None).handle(0, about) == "r1"
     with pytest.raises(ZeroDivisionError):
-        Handler(lambda _: 1 / 0, None).handle(0, ABOUT)
+        Handler(lambda _: 1 / 0, None).handle(0, about)
     with pytest.raises(RuntimeError, match="only known while"):
         workers.current()
 
@@ -178,7 +180,7 @@ def test_an_error_is_its_type_and_its_message() -> None:
 
 def raised(request: Any) -> BaseException:
     with pytest.raises(ValueError, match=r"no good|\U0001F600") as info:
-        load("tests.shell.jobs:fail").handle(request, ABOUT)
+        load("tests.shell.jobs:fail").handle(request, about)
     return info.value
 
 

@@ -14,6 +14,7 @@ from balancer.core.events import (
     FailedTry,
     Forget,
     Forward,
+    ForwardBatch,
     Outcome,
     Reason,
     Refuse,
@@ -218,6 +219,8 @@ def test_the_totals_add_up(story: Story) -> None:
         "requests": 5,
         "tries": 3,
         "failovers": 1,
+        "batches": 0,
+        "batched": 0,
         "late_replies": 1,
         "ejections": 0,
         "clients_gone": 1,
@@ -226,6 +229,21 @@ def test_the_totals_add_up(story: Story) -> None:
         "by_status": {"200": 1, "400": 1, "500": 1, "503": 1},
         "by_reason": {"handler_error": 1, "malformed": 1, "queue_full": 1},
     }
+
+
+def test_batches_and_what_is_in_them_are_counted(story: Story) -> None:
+    story.at(NOW, None, ForwardBatch(A, (forward(A, 1), forward(A, 2, RequestId(8)))))
+    story.at(NOW, None, ForwardBatch(B, tuple(forward(B, 1, RequestId(n)) for n in (9, 10, 11))))
+    totals = story.totals()
+    assert (totals["batches"], totals["batched"]) == (2, 5)
+    assert (totals["tries"], totals["failovers"]) == (5, 1)
+
+
+def test_a_failed_try_that_goes_on_in_a_batch_says_so(story: Story) -> None:
+    batch = ForwardBatch(B, (forward(B, 1, RequestId(8)), forward(B, 2)))
+    assert story.lines(NOW, None, TryFailed(A, R, 1, Why.GARBLED, 0.1), batch) == [
+        "warning: request boot-7 got nonsense from a-1 after 100 ms; forwarded to b-1 (attempt 2)"
+    ]
 
 
 def test_each_worker_has_its_figures() -> None:

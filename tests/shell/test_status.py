@@ -46,6 +46,8 @@ def status(*workers: dict[str, Any], **totals: Any) -> dict[str, Any]:
             "tries": 140,
             "failovers": 12,
             "late_replies": 2,
+            "batches": 0,
+            "batched": 0,
         }
         | totals,
     }
@@ -75,6 +77,11 @@ def test_the_whole_table() -> None:
         "statuses  200: 120, 503: 4\n"
         "reasons   exhausted: 4\n"
     )
+
+
+def test_batches_are_shown_where_there_are_any() -> None:
+    assert "\nbatches   12, of 90 tries\n" in render(status(batches=12, batched=90))
+    assert "batches" not in render(status())
 
 
 def test_a_fresh_cluster_without_workers() -> None:

@@ -23,7 +23,7 @@ from balancer.wire.replies import Reply, Try
 from balancer.wire.requests import Header, Incoming, Unreadable
 from balancer.wire.tasks import Task
 from balancer.wire.values import WireError
-from balancer.wire.worker_replies import decode_worker_reply
+from balancer.wire.worker_replies import decode_took_s, decode_worker_reply
 
 ROUTING_ID = b"\x00\x01\x02\x03\x04"
 PAYLOAD = msgpack.packb("hello")
@@ -431,6 +431,25 @@ def test_a_task_arrives_as_it_was_sent() -> None:
     assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)
 
 
+def test_a_worker_can_be_asked_for_its_time() -> None:
+    frames = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD, wants_time=True)
+    assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25, wants_time=True)
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_an_answer_with_its_time_is_the_answer(is_trusted: bool) -> None:
+    value = tasks.encode_value("a")
+    frames = tasks.encode_timed(value, 0.0021)
+    assert classified(*frames, is_trusted=is_trusted) == WorkerReply(Outcome.ANSWER, value=value[0])
+    assert decode_took_s(frames) == 0.0021
+    assert decode_took_s(tasks.encode_timed(value, 0.0)) == 1e-6
+
+
+@pytest.mark.parametrize("reply", [tasks.EMPTY_REPLY, tasks.encode_error(500, "no")])
+def test_of_what_is_no_answer_the_time_is_not_told(reply: list[bytes]) -> None:
+    assert tasks.encode_timed(reply, 0.5) == reply
+
+
 def test_a_task_for_a_worker_elsewhere_has_no_instant() -> None:
     frames = tasks.encode_task("r-7", 1, 0.0004, None, PAYLOAD)
     assert msgpack.unpackb(frames[0]) == {"id": "r-7", "attempt": 1, "remaining_ms": 0}
@@ -461,6 +480,8 @@ FIELDS = {"id": "r-7", "attempt": 2, "remaining_ms": 1500, "expires_at": 1001.25
         ({"expires_at": None}, Task(PAYLOAD, "r-7", 2, 1.5)),
         ({"op": None, "new": 1}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)),
         ({"op": "ping"}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25, is_ping=True)),
+        ({"tell": True}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25, wants_time=True)),
+        ({"tell": 1}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)),
     ],
 )
 def test_nothing_in_a_task_must_be_there(changed: dict[str, Any], task: Task) -> None:

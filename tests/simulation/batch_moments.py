@@ -123,6 +123,14 @@ def died_for_some(ledger: Ledger, now: float, event: ev.WorkerLost) -> bool:
     return len({_waits_for(ledger, attempt, request) for request in attempt.requests}) > 1
 
 
+def tells_of_little(ledger: Ledger, now: float, event: ev.ReplyArrived) -> bool:
+    """What seemed too slow for a batch fits into one."""
+    attempt = attempt_of(ledger, event)
+    if attempt is None or attempt.is_batch or event.took_s is None:
+        return False
+    return event.took_s < ledger.limits.batch_budget_s < now - attempt.started_at
+
+
 def client_goes(ledger: Ledger, now: float, event: ev.ClientGone) -> bool:
     return any(
         case.holder is not None and case.holder.is_batch
@@ -167,7 +175,10 @@ BATCHES: dict[type, dict[str, Predicate]] = {
         "a batch was garbled as a whole": is_all_garbled,
         "a retired worker finished its batch": retired_one_finishes,
     },
-    ev.ReplyArrived: {"a batch with one reply for all": is_miscounted},
+    ev.ReplyArrived: {
+        "a batch with one reply for all": is_miscounted,
+        "a worker told that its work took little of the time": tells_of_little,
+    },
     ev.WorkerLost: {
         "a batch certainly never left": never_left,
         "a batch died that some waited for no more": died_for_some,

@@ -9,14 +9,13 @@ from balancer.core import events as ev
 from balancer.core.events import Action, Event, RequestId
 from balancer.core.limits import Limits
 from tests.simulation import rest_checks
-from tests.simulation.batch_checks import check_forward_batch
+from tests.simulation.batch_checks import check_forward_batch, check_lone_forward
 from tests.simulation.books import State, Violation
 from tests.simulation.end_checks import check_answer, check_forget, check_refuse
 from tests.simulation.ledger import Ledger, costs_budget
 from tests.simulation.situations import Observer
 from tests.simulation.try_checks import (
     check_ejected,
-    check_forward,
     check_kill,
     check_released,
     check_reply_dropped,
@@ -24,7 +23,7 @@ from tests.simulation.try_checks import (
 )
 
 _CHECKS: dict[type, Callable[[Ledger, float, Any], None]] = {
-    ev.Forward: check_forward,
+    ev.Forward: check_lone_forward,
     ev.ForwardBatch: check_forward_batch,
     ev.TryFailed: check_try_failed,
     ev.Kill: check_kill,

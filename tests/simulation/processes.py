@@ -199,7 +199,11 @@ class Process:
             return
         outcome, status = self.outcome_of(behaviour)
         reply = WorkerReply(outcome, status, value_of(task.request, self.worker))
-        event = ReplyArrived(self.worker, reply)
+        took_s = None
+        if task.wants_time:
+            # Not every worker knows the question, or tells the truth.
+            took_s = self._lane.choice((None, 0.0, self.takes_s(task, behaviour)))
+        event = ReplyArrived(self.worker, reply, took_s)
         if behaviour is Behaviour.DIES_AFTER:
             self.reply_and_die(task, event)
         else:

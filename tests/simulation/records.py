@@ -17,7 +17,7 @@ def replies_by_request(
 def time_of_each_s(attempt: Attempt, event: ReplyArrived | BatchReplied, now: float) -> float:
     """From the hand-over to the reply, unless the worker says that its work took less."""
     took_s = now - attempt.started_at
-    if isinstance(event, BatchReplied) and event.took_s is not None:
+    if event.took_s is not None:
         took_s = min(took_s, event.took_s)
     return took_s / len(attempt.requests)
 
