@@ -96,11 +96,10 @@ def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> i
             socket = bind(context, options.bind, options.max_body)
         except zmq.ZMQError as error:
             return _report_boot_error(launcher, error)
+        endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         # Closed first: the balancer sees us gone before the handler's close() takes its time.
         # The context then waits until the last reply has left.
-        with socket:
-            stop = StopSignal()
-            endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        with socket, closing(StopSignal(context, socket)) as stop:
             text = f"worker {options.name or options.handler} is ready on {endpoint}"
             launcher.tell("ready", text, endpoint=endpoint)
             wear = Wear(options.max_requests, options.max_rss, launcher.tell_worn)

@@ -1,5 +1,6 @@
 """The REP loop of a worker: one message after another until SIGTERM."""
 
+import contextlib
 import os
 import signal
 from types import FrameType
@@ -13,35 +14,45 @@ from workers.wear import Wear
 
 LINGER_MS = 1000
 HANDSHAKE_IVL_MS = 1000
+LOOK_UP_EVERY_MS = 1000
+"""A signal that comes in the very moment before the wait for a message wakes nobody."""
+_BELL = "inproc://stop"
 
 # As plain numbers: arithmetic with pyzmq's flags costs more than the call that they are for.
-_NOBLOCK, _SNDMORE, _POLLIN = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.POLLIN)
+_BLOCK, _NOBLOCK, _SNDMORE = 0, int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 
 class StopSignal:
-    """SIGTERM as something to poll: it never breaks into user code, and it wakes an idle worker.
+    """SIGTERM as a message to ourselves: it never breaks into user code, and wakes an idle worker.
 
     What has not been received when the loop sees it is left to the balancer, which asks another
     worker. Taking one more would promise nothing: the next could always come right after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context: zmq.SyncContext, socket: zmq.SyncSocket) -> None:
         self.is_given = False
-        self.fd, write_fd = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(write_fd, False)
-        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        self._pid = os.getpid()
+        # A message and no descriptor: to wait for both costs half as much again as the whole wait.
+        socket.bind(_BELL)
+        self._bell = context.socket(zmq.REQ)
+        self._bell.setsockopt(zmq.LINGER, 0)
+        self._bell.connect(_BELL)
         signal.signal(signal.SIGTERM, self._give)
         # Calls of user code that the signal interrupts are to go on as if nothing had happened.
         signal.siginterrupt(signal.SIGTERM, False)
 
     def _give(self, signum: int, frame: FrameType | None) -> None:
-        self.is_given = True
+        if os.getpid() != self._pid:
+            # A child that the handler forked: it is to die of this, and the sockets are not its own.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif not self.is_given:
+            self.is_given = True
+            with contextlib.suppress(zmq.ZMQError):  # the socket may be closed by now
+                self._bell.send(b"", _NOBLOCK)
 
-    def hear(self) -> None:
-        """Empty the readable ``fd``. It tells of signals that user code handles, too."""
-        # Before Python comes to call _give, the number of the signal can be read here.
-        self.is_given |= signal.SIGTERM in os.read(self.fd, 4096)
+    def close(self) -> None:
+        self._bell.close()
 
 
 def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.SyncSocket:
@@ -51,6 +62,7 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
     socket.setsockopt(zmq.LINGER, LINGER_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, values.worker_frame_bytes_max(max_body_bytes))
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
+    socket.setsockopt(zmq.RCVTIMEO, LOOK_UP_EVERY_MS)
     # A mode that is set after the bind comes too late for an ipc path: somebody may be in by then.
     umask = os.umask(0o177)
     try:
@@ -83,20 +95,17 @@ def serve(
 
 def receive(socket: zmq.SyncSocket, stop: StopSignal) -> list[bytes] | None:
     """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
-    while True:
-        # One call into C for all that there is to wait for. Each option that is asked for by
-        # itself, EVENTS or RCVMORE, costs more than to receive a frame.
-        for ready, _ in zmq.zmq_poll([(socket, _POLLIN), (stop.fd, _POLLIN)]):
-            if ready == stop.fd:
-                stop.hear()
-        if stop.is_given:
-            return None
+    while not stop.is_given:
         try:
-            frame = socket.recv(_NOBLOCK, copy=False)
+            frame = socket.recv(_BLOCK, copy=False)
         except zmq.Again:
-            continue  # A signal that is not ours; or there was news of something else.
+            continue
         frames = [frame.bytes]
+        # Asked for by itself, the option RCVMORE costs more than to receive a frame.
         while frame.more:
             frame = socket.recv(_NOBLOCK, copy=False)
             frames.append(frame.bytes)
+        if stop.is_given and frames == [b""]:
+            break
         return frames
+    return None

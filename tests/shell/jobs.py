@@ -306,6 +306,22 @@ class BatchOfNone:
         return request
 
 
+def terminate_a_child(request: Any) -> int:
+    """What multiprocessing's terminate() does to a child that was forked: how it ended."""
+    ready, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(tell, b"!")  # what comes before is forgotten by Python in the child
+        time.sleep(10.0)
+        os._exit(0)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(tell)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
 def fork_and_say_so(request: Any) -> int:
     """The parent says what it was asked for; the child comes back in silence."""
     child = os.fork()

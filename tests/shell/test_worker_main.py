@@ -167,6 +167,13 @@ def test_a_child_that_the_handler_forks_does_not_serve() -> None:
         assert is_running(worker.process.pid)
 
 
+def test_sigterm_to_a_child_that_the_handler_forked_ends_the_child_alone() -> None:
+    with serving("tests.shell.jobs:terminate_a_child") as (worker, req):
+        for _ in range(3):
+            assert values.decode_payload(ask(req, "x").value) == -signal.SIGTERM
+        assert is_running(worker.process.pid)
+
+
 def test_sigabrt_writes_the_stack_of_a_worker_that_holds_the_gil() -> None:
     with serving("workers.demo:hang") as (worker, req):
         send(req, "hang")
