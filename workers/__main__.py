@@ -102,7 +102,9 @@ def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> i
         with socket, closing(StopSignal(context, socket)) as stop:
             text = f"worker {options.name or options.handler} is ready on {endpoint}"
             launcher.tell("ready", text, endpoint=endpoint)
-            wear = Wear(options.max_requests, options.max_rss, launcher.tell_worn)
+            wear = None
+            if options.max_requests is not None or options.max_rss is not None:
+                wear = Wear(options.max_requests, options.max_rss, launcher.tell_worn)
             serve(socket, handler, options.max_body, stop, wear)
     return 0
 

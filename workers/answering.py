@@ -56,11 +56,14 @@ def _respond_each(batch: list[Task], handler: Handler, max_body_bytes: int) -> l
 
 def _respond(task: Task, handler: Handler, max_body_bytes: int) -> list[bytes]:
     try:
-        request = _open(task)
-    except _Refusal as refusal:
-        return refusal.reply
+        request = values.decode_payload(task.payload)
+    except values.WireError as error:
+        return tasks.encode_error(400, str(error))
+    now = time.monotonic()
+    if task.expires_at is not None and now >= task.expires_at:
+        return tasks.EXPIRED_REPLY
     try:
-        result = handler.handle(request, partial(_about, task, time.monotonic()))
+        result = handler.handle(request, partial(_about, task, now))
     except Decline:
         return tasks.EMPTY_REPLY
     except SystemExit:
@@ -81,9 +84,14 @@ def _respond_whole(batch: list[Task], handler: Handler, max_body_bytes: int) -> 
     """By their number in the batch, without those that are refused before the handler is asked."""
     for number, task in enumerate(batch):
         try:
-            requests[number] = _open(task)
-        except _Refusal as refusal:
-            replies[number] = refusal.reply
+            request = values.decode_payload(task.payload)
+        except values.WireError as error:
+            replies[number] = tasks.encode_error(400, str(error))
+            continue
+        if task.expires_at is not None and time.monotonic() >= task.expires_at:
+            replies[number] = tasks.EXPIRED_REPLY
+        else:
+            requests[number] = request
     if requests:
         asked = [batch[number] for number in requests]
         about = partial(_about_all, asked, time.monotonic())
@@ -115,27 +123,6 @@ def _respond_together(
     ]
 
 
-# --- before the handler is asked ------------------------------------------------------------------
-
-
-class _Refusal(Exception):
-    """User code does not get this request."""
-
-    def __init__(self, reply: list[bytes]) -> None:
-        self.reply = reply
-
-
-def _open(task: Task) -> Any:
-    """The request in a task whose time is not over; _Refusal if there is none."""
-    try:
-        request = values.decode_payload(task.payload)
-    except values.WireError as error:
-        raise _Refusal(tasks.encode_error(400, str(error))) from error
-    if task.expires_at is not None and time.monotonic() >= task.expires_at:
-        raise _Refusal(tasks.encode_error(504, "expired before it began"))
-    return request
-
-
 # --- what user code can ask about it --------------------------------------------------------------
 
 
@@ -149,11 +136,14 @@ def _about_all(batch: list[Task], began_at: float) -> Current:
     return Current(each[0].id, max(a.attempt for a in each), min(a.deadline for a in each))
 
 
+_TEXTS = (str, bytes)
+
+
 # --- the reply ------------------------------------------------------------------------------------
 
 
 def _encode_result(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
-    if result is None or (isinstance(result, str | bytes) and not result):
+    if result is None or (isinstance(result, _TEXTS) and not result):
         return tasks.EMPTY_REPLY
     try:
         reply = tasks.encode_value(result)

@@ -19,7 +19,7 @@ LOOK_UP_EVERY_MS = 1000
 _BELL = "inproc://stop"
 
 # As plain numbers: arithmetic with pyzmq's flags costs more than the call that they are for.
-_BLOCK, _NOBLOCK, _SNDMORE = 0, int(zmq.NOBLOCK), int(zmq.SNDMORE)
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 
 class StopSignal:
@@ -43,7 +43,7 @@ class StopSignal:
 
     def _give(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            # A child that the handler forked: it is to die of this, and the sockets are not its own.
+            # A child that the handler forked: it is to die of this. The sockets are not its own.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         elif not self.is_given:
@@ -76,7 +76,11 @@ def bind(context: zmq.SyncContext, address: str, max_body_bytes: int) -> zmq.Syn
 
 
 def serve(
-    socket: zmq.SyncSocket, handler: Handler, max_body_bytes: int, stop: StopSignal, wear: Wear
+    socket: zmq.SyncSocket,
+    handler: Handler,
+    max_body_bytes: int,
+    stop: StopSignal,
+    wear: Wear | None,
 ) -> None:
     """Answer requests until SIGTERM; the message that is being handled is finished and answered."""
     pid, ping_reply = os.getpid(), pong(handler)
@@ -86,10 +90,11 @@ def serve(
         reply = answer(frames, handler, max_body_bytes)
         if os.getpid() != pid:
             os._exit(0)  # a child that the handler forked came back here: the socket is not its own
-        for frame in reply[:-1]:
+        *before, last = reply
+        for frame in before:
             send(frame, _SNDMORE)
-        send(reply[-1])
-        if reply is not ping_reply:
+        send(last)
+        if wear is not None and reply is not ping_reply:
             wear.note_requests(max(1, len(frames) - 1))
 
 
@@ -97,15 +102,26 @@ def receive(socket: zmq.SyncSocket, stop: StopSignal) -> list[bytes] | None:
     """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
     while not stop.is_given:
         try:
-            frame = socket.recv(_BLOCK, copy=False)
+            frames = [socket.recv()]
         except zmq.Again:
             continue
-        frames = [frame.bytes]
-        # Asked for by itself, the option RCVMORE costs more than to receive a frame.
-        while frame.more:
-            frame = socket.recv(_NOBLOCK, copy=False)
-            frames.append(frame.bytes)
+        _receive_rest(socket, frames)
         if stop.is_given and frames == [b""]:
             break
         return frames
     return None
+
+
+def _receive_rest(socket: zmq.SyncSocket, frames: list[bytes]) -> None:
+    """Whatever belongs to the same message. To ask for the option RCVMORE costs more than a frame:
+    the frames tell, and almost always there is a second one."""
+    more = True
+    while more:
+        try:
+            frame = socket.recv(_NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EFSM:
+                raise
+            break  # there was one alone: a reply is due before anything else can be received
+        frames.append(frame.bytes)
+        more = frame.more

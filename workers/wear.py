@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 
 class Wear:
-    """Asked after every message; ``tell`` is called once, with the reason in words."""
+    """Asked after every message where there is a limit; ``tell`` is called once, with the reason
+    in words."""
 
     def __init__(
         self, max_requests: int | None, max_rss_bytes: int | None, tell: Callable[[str], None]
@@ -15,7 +16,7 @@ class Wear:
         self._max_rss_bytes = max_rss_bytes
         self._tell = tell
         self._served = 0
-        self._is_told = max_requests is None and max_rss_bytes is None
+        self._is_told = False
 
     def note_requests(self, count: int) -> None:
         """So many more requests were answered."""
