@@ -116,10 +116,10 @@ class Frontend:
     def read(self, emit: Callable[[Event], None]) -> bool:
         """Take in what has come, up to a fair share; True if there may be more."""
         port, known = self._port, self._known
-        receive = port.receive_frame
+        receive, receive_id = port.receive_frame, port.receive_bytes
         for _ in range(MESSAGES_PER_TURN):
             try:
-                client = ClientId(receive(NOBLOCK).bytes)
+                client = ClientId(receive_id(NOBLOCK))
             except zmq.Again:
                 return False
             frame = receive(NOBLOCK)

@@ -144,14 +144,14 @@ class Requests:
 
     def _close(self, request: Request, signal: Signal) -> None:
         """The request is over: nothing of it stays but the try that a worker may still hold."""
-        if request.id in self.queue:
-            self.queue.remove(request)
         was_trying = request.phase is Phase.TRYING
+        if not was_trying:
+            if request.id in self.queue:
+                self.queue.remove(request)
+            for alarm in (request.queue_alarm, request.grace_alarm, request.way_alarm):
+                self._deadlines.cancel(alarm)
         request.move(signal)
         self._deadlines.cancel(request.deadline_alarm)
-        for alarm in (request.queue_alarm, request.grace_alarm, request.way_alarm):
-            if alarm is not None:
-                self._deadlines.cancel(alarm)
         if request.once and not (signal is Signal.ANSWERED or request.may_have_run or was_trying):
             self.once_names.forget(request)
         del self._open[request.id]

@@ -27,7 +27,6 @@ ROWS = {
     for rows in (rows_of_echo.ROWS, rows_of_work.ROWS, rows_of_growth.ROWS, rows_of_cost.ROWS)
     for row in rows
 }
-DEFAULT_ROUNDS = 3
 QUICK = Scale(seconds_factor=0.25, workers_max=16, idle_clients=500)
 
 
@@ -39,10 +38,11 @@ def main() -> int:
     began_at = time.monotonic()
     contestants, missing = usable()
     say = sys.stderr if arguments.json else sys.stdout
-    print(f"{_machine()}\n" + "".join(f"left out: {line}\n" for line in missing), file=say)
+    print(f"{_machine()}\n\n{table.LEGEND}", file=say)
+    print("".join(f"left out: {line}\n" for line in missing), file=say)
     all_results: dict[str, Results] = {}
     for name in _names(arguments):
-        rounds = arguments.rounds or (1 if arguments.quick else DEFAULT_ROUNDS)
+        rounds = arguments.rounds or (1 if arguments.quick else None)
         results = play(ROWS[name], contestants, rounds, QUICK if arguments.quick else Scale())
         all_results[name] = results
         print("\n".join(table.lines(results)) + "\n", file=say, flush=True)
@@ -83,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, the tables to stderr")
     parser.add_argument("--rows", help=f"only these, with commas: {', '.join(ROWS)}")
-    parser.add_argument("--rounds", type=int, help=f"turns of each contestant ({DEFAULT_ROUNDS})")
+    parser.add_argument("--rounds", type=int, help="turns of each contestant (3; long rows 1)")
     parser.add_argument("--picture", metavar="FILE.svg", help="draw the row echo as a bar chart")
     arguments = parser.parse_args()
     if unknown := set((arguments.rows or "").split(",")) - {"", *ROWS}:

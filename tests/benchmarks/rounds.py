@@ -70,8 +70,10 @@ class Row:
     measure: Callable[[Turn], Sections]
     contestants: tuple[str, ...]
     settings: tuple[Setting, ...] = (Setting(),)
-    rounds_max: int = 1_000
-    """Fewer for rows that take long."""
+    rounds: int = 3
+    """Unless somebody wants more or fewer; one for rows that take long."""
+    keeps_order: bool = False
+    """Some need what others have found in the same round; else the turns go round, too."""
     is_default: bool = True
 
 
@@ -105,13 +107,14 @@ class Results:
         )
 
 
-def play(row: Row, contestants: Sequence[str], rounds: int, scale: Scale) -> Results:
+def play(row: Row, contestants: Sequence[str], rounds: int | None, scale: Scale) -> Results:
     """Measure the row on those of its contestants that are given; trouble is noted, not raised."""
-    results = Results(row, min(rounds, row.rounds_max))
+    results = Results(row, rounds or row.rounds)
+    taking_part = [name for name in row.contestants if name in contestants]
     for round_number in range(results.rounds):
         notes: Figures = {}
         for setting in (s for s in row.settings if s.workers <= scale.workers_max):
-            for contestant in (name for name in row.contestants if name in contestants):
+            for contestant in _turns(row, taking_part, round_number):
                 turn = Turn(contestant, setting, scale, notes)
                 try:
                     results.note(round_number, contestant, row.measure(turn))
@@ -122,6 +125,12 @@ def play(row: Row, contestants: Sequence[str], rounds: int, scale: Scale) -> Res
                     results.troubles.append(trouble)
                     print(f"  {trouble}", file=sys.stderr, flush=True)
     return results
+
+
+def _turns(row: Row, contestants: Sequence[str], round_number: int) -> list[str]:
+    """Another one begins in each round: who comes first or last may be better off."""
+    first = 0 if row.keeps_order or not contestants else round_number % len(contestants)
+    return [*contestants[first:], *contestants[:first]]
 
 
 def _short(error: Exception) -> str:

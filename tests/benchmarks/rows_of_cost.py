@@ -124,7 +124,7 @@ ROWS = [
         ),
         measure_million,
         ("strict", "batch"),
-        rounds_max=1,
+        rounds=1,
         is_default=False,
     ),
 ]

@@ -75,9 +75,9 @@ ROWS = [
         "echo of 100 bytes, 64 outstanding",
         (RATE, CPU, Column(GROWTH, 2)),
         measure_growth,
-        ("direct", "loop", "strict"),
+        ("direct", "loop", "strict", "batch"),
         tuple(Setting(workers) for workers in (FEW, 16, 64, MANY)),
-        rounds_max=1,
+        rounds=1,
     ),
     Row(
         "flat",
@@ -86,6 +86,6 @@ ROWS = [
         measure_flat,
         ("loop", "strict", "batch"),
         (Setting(FEW), Setting(MANY)),
-        rounds_max=1,
+        rounds=1,
     ),
 ]

@@ -105,6 +105,7 @@ ROWS = [
         ),
         measure_half_load,
         ("loop", "strict", "batch"),
+        keeps_order=True,
     ),
     Row(
         "sizes",
@@ -113,6 +114,6 @@ ROWS = [
         measure_pool_sizes,
         ("loop", "executor", "strict", "batch"),
         tuple(Setting(workers, WORK) for workers in (1, 4, 16, 64, 256)),
-        rounds_max=1,
+        rounds=1,
     ),
 ]

@@ -5,6 +5,14 @@ from collections.abc import Iterator, Sequence
 from tests.benchmarks.rounds import Results
 
 OURS = ("strict", "batch")
+LEGEND = """\
+direct    a client connected to the workers, nobody between: who is busy or dead is not looked at
+proxy     libzmq's own proxy in C between them, as blind
+loop      the textbook's balancer: one request at a time to each worker, no promises
+executor  concurrent.futures.ProcessPoolExecutor; pool: multiprocessing.Pool; pebble: ProcessPool
+strict    this project; batch: this project with --batch-max 32
+strict/it how many times a contestant's own figure strict's is: more req/s and less CPU are better
+"""
 
 
 def lines(results: Results) -> Iterator[str]:

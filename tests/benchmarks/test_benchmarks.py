@@ -52,6 +52,23 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert median_of_ratios([None], [1.0]) is None
 
 
+@pytest.mark.parametrize(
+    ("keeps_order", "expected"),
+    [(False, ["a", "b", "c", "b", "c", "a", "c", "a", "b"]), (True, ["a", "b", "c"] * 3)],
+)
+def test_another_one_begins_in_each_round(keeps_order: bool, expected: list[str]) -> None:
+    turns = []
+
+    def measure(turn: Turn) -> dict[str, dict[str, float]]:
+        turns.append(turn.contestant)
+        return {}
+
+    contestants = ("a", "b", "c", "left out")
+    row = replace(ECHO, measure=measure, contestants=contestants, keeps_order=keeps_order)
+    play(row, ["c", "b", "a"], 3, FEW)
+    assert turns == expected
+
+
 def test_results_are_medians_of_their_rounds() -> None:
     results = Results(ECHO, 3)
     for number, (loop, strict) in enumerate([(100, 50), (10, 5), (80, 60)]):
