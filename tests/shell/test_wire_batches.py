@@ -139,7 +139,7 @@ def classified(*frames: bytes, is_trusted: bool = False) -> tuple[WorkerReply, .
 def test_answers_and_empty_replies_need_no_more_than_their_number(is_trusted: bool) -> None:
     replies = [tasks.encode_value("a"), tasks.EMPTY_REPLY, tasks.encode_value(None)]
     frames = tasks.encode_batch_reply(replies)
-    assert frames == [pack({"batch": 3, "took_us": 0}), pack("a"), b"", pack(None)]
+    assert frames == [pack({"batch": 3, "took_us": 1}), pack("a"), b"", pack(None)]
     assert classified(*frames, is_trusted=is_trusted) == (answer("a"), EMPTY, answer(None))
 
 
