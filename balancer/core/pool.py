@@ -162,6 +162,8 @@ class Pools:
         self._pools = {name: Pool(name) for name in names}
         self._order = tuple(self._pools.values())
         self._members: dict[str, Member] = {}
+        self._newest: dict[str, int] = {}
+        """The highest incarnation that came to a slot since it was added, forgotten or not."""
         self._aside: dict[WorkerId, Member] = {}
         """Beside the one in its slot: successors that are not ready yet, and the retired that
         finish what they hold."""
@@ -200,6 +202,7 @@ class Pools:
         if member is None:
             return []
         del member.pool.members[slot]
+        self._newest.pop(slot, None)
         successors = list(self.successors(slot))
         for successor in successors:
             del self._aside[successor.worker]
@@ -220,7 +223,7 @@ class Pools:
     def in_slot(self, worker: WorkerId) -> Member | None:
         """The slot's member if this incarnation is newer than all that were known there."""
         member = self._members.get(worker.slot)
-        if member is None or worker.incarnation <= member.worker.incarnation:
+        if member is None or worker.incarnation <= self._newest.get(worker.slot, 0):
             return None
         known = (other.incarnation for other in self._aside if other.slot == worker.slot)
         return member if worker.incarnation > max(known, default=0) else None
@@ -238,9 +241,14 @@ class Pools:
     def stand_beside(self, worker: WorkerId, older: Member) -> Member:
         """A member of its own for an incarnation whose slot has a worker still."""
         member = Member(older.slot, older.pool, older.is_ours)
-        member.fill(worker)
+        self.fill(member, worker)
         self._aside[worker] = member
         return member
+
+    def fill(self, member: Member, worker: WorkerId) -> None:
+        """The member is this new incarnation from now on."""
+        member.fill(worker)
+        self._newest[worker.slot] = worker.incarnation
 
     def succeed(self, successor: Member) -> Member | None:
         """Put the successor into its slot. Who was there is aside now, and the caller's to settle;

@@ -68,7 +68,7 @@ class Workers:
             # A slot holds one process: this one lives, so the other is dead, told or not yet.
             for older in (*self._pools.successors(event.worker.slot), member):
                 self._lose(older, Why.DIED, now)
-            member.fill(event.worker)
+            self._pools.fill(member, event.worker)
         self._pools.move(member, Signal.CONNECTED)
         if member.is_ours:
             patience_s = self.limits.try_timeout_s + self.limits.hang_kill_after_s

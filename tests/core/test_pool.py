@@ -49,7 +49,7 @@ def pools_of(*slots: str) -> Pools:
 def up(pools: Pools, slot: str) -> Member:
     member = pools.in_slot(WorkerId(slot, 1))
     assert member is not None
-    member.fill(WorkerId(slot, 1))
+    pools.fill(member, WorkerId(slot, 1))
     pools.move(member, Signal.CONNECTED)
     pools.move(member, Signal.READY)
     return member

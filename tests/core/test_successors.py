@@ -44,6 +44,17 @@ def test_a_successor_that_never_gets_ready_is_killed_and_the_old_one_serves_on()
     assert story.at(1012.0, request(1)) == ["1 -> a (attempt 1)", "kill a#2"]
 
 
+def test_of_a_successor_that_was_killed_nothing_more_is_heard() -> None:
+    """Told once more that it has connected, it would be taken for the slot's newest process, and
+    the one that serves for dead (the simulation, 2026-11-25)."""
+    story = Story("a", try_timeout_s=10.0, hang_kill_after_s=2.0)
+    story.at(1000.0, connects("a#2", beside_older=True))
+    assert story.at(1012.0, request(1)) == ["1 -> a (attempt 1)", "kill a#2"]
+    assert story.at(1012.1, connects("a#2"), ready("a#2")) == []
+    assert story.at(1012.2, answer("a")) == ["1 <- 200 from a"]
+    assert story.at(1012.3, request(2)) == ["2 -> a (attempt 1)"]
+
+
 def test_a_successor_whose_predecessor_dies_has_the_slot_to_itself() -> None:
     story = Story("a", revive_grace_s=0.1)
     story.at(1000.0, connects("a#2", beside_older=True), request(1))

@@ -77,9 +77,9 @@ WORKERS: dict[str, Slips] = {
             "                self._pools.succeed(newest)",
         ),
         "a new process leaves the older one's try open": (
-            "                self._lose(older, Why.DIED, now)\n            member.fill",
+            "                self._lose(older, Why.DIED, now)\n            self._pools.fill",
             "                self._pools.move(older, Signal.LOST) if older.held is None else"
-            " self._lose(older, Why.UNDELIVERED, now)\n            member.fill",
+            " self._lose(older, Why.UNDELIVERED, now)\n            self._pools.fill",
         ),
         "nobody looks after a starting worker": (
             "        if member.is_ours:\n            patience_s",
@@ -143,8 +143,13 @@ WORKERS: dict[str, Slips] = {
             "            del pool.idle[member.slot]",
         ),
         "news of an older incarnation is believed": (
-            "if member is None or worker.incarnation <= member.worker.incarnation:",
-            "if member is None or worker.incarnation < member.worker.incarnation:",
+            "worker.incarnation <= self._newest.get(worker.slot, 0):",
+            "worker.incarnation < self._newest.get(worker.slot, 0):",
+        ),
+        "a successor that was killed is forgotten": (
+            "        self._newest[worker.slot] = worker.incarnation\n",
+            "        if member is self._members.get(worker.slot):\n"
+            "            self._newest[worker.slot] = worker.incarnation\n",
         ),
         "any incarnation is the one in the slot": (
             "if member is None or member.worker != worker or member.state is State.DOWN:",
