@@ -202,7 +202,7 @@ class Process:
         took_s = None
         if task.wants_time:
             # Not every worker knows the question, or tells the truth.
-            took_s = self._lane.choice((None, 0.0, self.takes_s(task, behaviour)))
+            took_s = self._lane.choice((None, 0.0, max(0.0, self.takes_s(task, behaviour))))
         event = ReplyArrived(self.worker, reply, took_s)
         if behaviour is Behaviour.DIES_AFTER:
             self.reply_and_die(task, event)
