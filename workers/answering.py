@@ -136,10 +136,9 @@ def _about_all(batch: list[Task], began_at: float) -> Current:
     return Current(each[0].id, max(a.attempt for a in each), min(a.deadline for a in each))
 
 
-_TEXTS = (str, bytes)
-
-
 # --- the reply ------------------------------------------------------------------------------------
+
+_TEXTS = (str, bytes)
 
 
 def _encode_result(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:

@@ -4,8 +4,6 @@ Failover is no special path: a failed try puts its request back into the queue, 
 were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
-from dataclasses import replace
-
 from balancer.core.batches import (
     companions,
     company_until,
@@ -200,8 +198,6 @@ class Placing:
             return
         forward = self._begin_try(request, member, now, is_accompanied=False)
         self._hand_over((request.id,), member, now, forward.expires_at)
-        if self.limits.batch_max > 1 and may_be_misjudged(member, self.limits):
-            forward = replace(forward, wants_time=True)
         self._actions.append(forward)
 
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
@@ -227,7 +223,10 @@ class Placing:
             self._budget.note_first_try(now)
         expires_at = min(request.deadline, now + request.try_timeout_s)
         remaining_s = request.deadline - now
-        return Forward(member.worker, request.id, request.attempts, remaining_s, expires_at)
+        wants_time = not is_accompanied and may_be_misjudged(member, self.limits)
+        return Forward(
+            member.worker, request.id, request.attempts, remaining_s, expires_at, wants_time
+        )
 
     def _hand_over(
         self, requests: tuple[RequestId, ...], member: Member, now: float, expires_at: float

@@ -48,10 +48,9 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
     for pool in pools:
         if pool.name in request.excluded_pools:
             continue
-        if pool.idle:
-            for slot, member in reversed(pool.idle.items()):
-                if slot not in request.excluded:
-                    return Try(member)
+        for slot, member in reversed(pool.idle.items()):
+            if slot not in request.excluded:
+                return Try(member)
         if pool.serving and (not request.excluded or _has_untried(request, pool)):
             return Wait(pool)
         for member in pool.members.values():

@@ -53,10 +53,9 @@ class Queue:
     def first_for(self, member: Member) -> Request | None:
         """The request that this worker should take next, or None; it stays in the queue."""
         for part in self._lines.get(member.pool.name, ()):
-            if part:
-                for request in part.values():
-                    if member.slot not in request.excluded:
-                        return request
+            for request in part.values():
+                if member.slot not in request.excluded:
+                    return request
         return None
 
     def line_of(self, member: Member) -> Iterator[Request]:

@@ -21,8 +21,8 @@ BATCHES: dict[str, Slips] = {
             "pool.service.fit(limits.batch_budget_s) < 1\n",
         ),
         "whoever seems too slow is asked how long it takes": (
-            "member.batching is Batching.EACH and member.pool",
-            "member.pool",
+            "    may_batch = limits.batch_max > 1 and member.batching is Batching.EACH\n",
+            "    may_batch = limits.batch_max > 1\n",
         ),
         "a batch may hold one more": (
             "len(found) + 1 >= most",

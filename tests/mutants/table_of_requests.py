@@ -113,9 +113,9 @@ REQUESTS: dict[str, Slips] = {
             "(request.attempts > 0)",
         ),
         "the first in line blocks those behind": (
-            "                    if member.slot not in request.excluded:\n"
-            "                        return request\n",
-            "                    return request if member.slot not in request.excluded else None\n",
+            "                if member.slot not in request.excluded:\n"
+            "                    return request\n",
+            "                return request if member.slot not in request.excluded else None\n",
         ),
         "places are kept by arrival and not by urgency": (
             "requests = sorted(self, key=_urgency)",
@@ -128,10 +128,9 @@ REQUESTS: dict[str, Slips] = {
     },
     "policy.py": {
         "a pool's idle worker is asked again": (
-            "                if slot not in request.excluded:\n"
-            "                    return Try(member)",
-            "                if slot not in request.excluded or request.attempts > 1:\n"
-            "                    return Try(member)",
+            "            if slot not in request.excluded:\n                return Try(member)",
+            "            if slot not in request.excluded or request.attempts > 1:\n"
+            "                return Try(member)",
         ),
         "a busy pool is passed over": (
             "if pool.serving and (not request.excluded or _has_untried(request, pool)):",
