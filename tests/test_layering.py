@@ -38,6 +38,7 @@ GROUPS = {
     "sockets": "balancer.monitor balancer.port",
     "lifeline": "balancer.lifeline",
     "text": "balancer.printable",
+    "figures": "balancer.histogram balancer.history",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.worker_replies balancer.wire.values""",
@@ -51,9 +52,9 @@ GROUPS = {
 
 MAY_USE = {
     "front door": "command line",
-    "command line": "launcher, control, configuration, text",
-    "launcher": "control, configuration, lifeline, text",
-    "balancer process": "control, configuration, lifeline, sockets, wire, core",
+    "command line": "launcher, control, configuration, text, figures",
+    "launcher": "control, configuration, lifeline, text, figures",
+    "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
     "worker process": "lifeline, wire, core",
     "client": "configuration, sockets, wire, text",
     "control": "text",
@@ -61,6 +62,7 @@ MAY_USE = {
     "sockets": "",
     "lifeline": "",
     "text": "",
+    "figures": "",
     "wire": "core",
     "core": "",
 }
