@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from balancer.kinds import SWITCH
@@ -14,12 +14,23 @@ PROGRAM = "run_cluster.py"
 COMMANDS = {
     "check": "Check the configuration and import every handler, without starting anything.",
     "status": "Show what a running cluster, its workers and its queue are doing.",
+    "drain": "Have a worker take nothing new, finish what it does, and stop.",
+    "ready": "Bring back a worker that was drained or given up.",
+    "restart": "Replace a worker, or one after another all, without losing a request.",
+    "kill": "Kill a worker, as kill -9 does.",
+    "scale": "Give a pool of a running cluster another number of workers.",
+    "events": "Show what happens in a running cluster, as it happens.",
+    "trace": "Show how a request went, or the latest ones: who tried them, and for how long.",
     "stop": "Let a running cluster finish its requests and end; returns when it is gone.",
 }
+ORDERS = ("drain", "ready", "restart", "kill", "scale", "events", "trace")
 
 _USAGE = f"""{PROGRAM} [HANDLER ...] [options]     run a cluster
        {PROGRAM} check [HANDLER ...] [options]  see first whether its handlers import
        {PROGRAM} status [--json] [--name NAME]  show a running one
+       {PROGRAM} events | trace [REQUEST]       see what happens, or how a request went
+       {PROGRAM} drain | ready | restart | kill WORKER
+       {PROGRAM} scale POOL N
        {PROGRAM} stop [--name NAME]             let it finish its requests and end"""
 _DESCRIPTION = """\
 Run Python functions in a supervised pool of worker processes behind one ZeroMQ address.
@@ -75,9 +86,18 @@ def parse_cluster(argv: Sequence[str], command: str = "") -> Cluster:
     return Cluster(flags, handlers, print_config)
 
 
-def parse_question(argv: Sequence[str], command: str) -> dict[str, Any]:
-    """Read the arguments of a ``command`` to a running cluster; raises like ``parse_cluster``."""
+def parse_question(
+    argv: Sequence[str],
+    command: str,
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> dict[str, Any]:
+    """Read the arguments of a ``command`` to a running cluster; raises like ``parse_cluster``.
+
+    ``add_options`` adds those that it alone has.
+    """
     parser = _Parser(usage=f"{PROGRAM} {command} [options]", description=COMMANDS[command])
+    if add_options is not None:
+        add_options(parser)
     for option in OPTIONS:
         if option.name in ("name", "config"):
             parser.add_argument(option.flag, metavar=option.kind.metavar, help=option.help)

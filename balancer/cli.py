@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from balancer.arguments import COMMANDS, PROGRAM, Done, parse_cluster, parse_question
+from balancer.arguments import COMMANDS, ORDERS, PROGRAM, Done, parse_cluster, parse_question
 from balancer.commands import ask_cluster, check_handlers, fail
 from balancer.config import Config, load, load_name, to_toml
 from balancer.sources import ConfigError
@@ -43,6 +43,7 @@ def _run(argv: list[str]) -> int:
 
 def _start(config: Config, read_again: Callable[[], Config]) -> int:
     _refuse_without_packages()
+    _refuse_page_that_cannot_be(config)
     from workers.supervisor import run
 
     return run(config, read_again)
@@ -54,17 +55,34 @@ def _command(word: str, argv: list[str]) -> int:
         config = load(asked.flags, asked.handlers, os.environ)
         _refuse_without_packages()
         return check_handlers(config)
+    if word in ORDERS:
+        from balancer.orders import carry_out
+
+        return carry_out(word, argv, os.environ)
     flags = parse_question(argv, word)
     as_json = flags.pop("json", False)
     return ask_cluster(word, load_name(flags, os.environ), as_json)
 
 
-def _refuse_without_packages() -> None:
-    """Look for them without importing them: the launcher has to spawn before that."""
+def _refuse_page_that_cannot_be(config: Config) -> None:
+    if config.dashboard_admin and config.dashboard is None:
+        raise ConfigError("dashboard_admin needs a page: add --dashboard 127.0.0.1:8080")
+    if config.dashboard and _missing({"starlette": "starlette", "uvicorn": "uvicorn"}):
+        raise ConfigError(
+            "the dashboard needs more packages: .venv/bin/pip install -e '.[web]', "
+            "or start without --dashboard"
+        )
+
+
+def _missing(names: dict[str, str]) -> list[str]:
+    """Look for packages without importing them: the launcher has to spawn before that."""
     import importlib.util
 
-    names = {"pyzmq": "zmq", "msgpack": "msgpack"}
-    missing = [name for name, module in names.items() if not importlib.util.find_spec(module)]
+    return [name for name, module in names.items() if not importlib.util.find_spec(module)]
+
+
+def _refuse_without_packages() -> None:
+    missing = _missing({"pyzmq": "zmq", "msgpack": "msgpack"})
     if missing:
         raise ConfigError(
             f"{sys.executable} has no {' and no '.join(missing)}: "

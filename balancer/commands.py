@@ -1,7 +1,7 @@
 """What the words status, stop and check do; each returns the program's exit code."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from balancer.arguments import PROGRAM
@@ -15,7 +15,7 @@ OK, FAILED, BAD_CONFIGURATION, INTERRUPTED = 0, 1, 2, 130
 STOP_MARGIN_S = 15.0
 """What a launcher may need beyond its drain_timeout to end every process."""
 
-Ask = Callable[[str, str], Mapping[str, Any]]
+Ask = Callable[[str, str], dict[str, Any]]
 WaitUntilGone = Callable[[str, float], bool]
 
 
@@ -37,10 +37,7 @@ def ask_cluster(word: str, name: str, as_json: bool) -> int:
             return stop(name, ask, wait_until_gone)
         return show_status(name, as_json, ask)
     except NotRunning as error:
-        if isinstance(error.__cause__, TimeoutError):
-            return fail(f"cluster {name!r} does not answer", FAILED)
-        print(_not_running(name), file=sys.stderr)
-        return FAILED
+        return fail_without_cluster(name, error)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -51,8 +48,8 @@ def show_status(name: str, as_json: bool, ask: Ask) -> int:
     if as_json:
         import json
 
-        shown = {key: status[key] for key in ("cluster", "workers", "queue", "totals")}
-        print(json.dumps(shown, indent=2), flush=True)
+        del status["op"]
+        print(json.dumps(status, indent=2), flush=True)
     else:
         from balancer.status import render
 
@@ -70,7 +67,16 @@ def stop(name: str, ask: Ask, wait_until_gone: WaitUntilGone) -> int:
     return OK
 
 
-def _not_running(name: str) -> str:
+def fail_without_cluster(name: str, error: Exception) -> int:
+    """Say that nobody of that name answers; ``error`` is the NotRunning that told it."""
+    if isinstance(error.__cause__, TimeoutError):
+        return fail(f"cluster {name!r} does not answer", FAILED)
+    print(not_running(name), file=sys.stderr)
+    return FAILED
+
+
+def not_running(name: str) -> str:
+    """What to do where there is no cluster of that name."""
     option = "" if name == Config().name else f" --name {name}"
     return f"no cluster named {name!r} is running; start one with: python {PROGRAM}{option}"
 

@@ -47,6 +47,10 @@ class Config:
     max_requests: int | None = None
     max_rss_bytes: int | None = None
     log_format: str = "text"
+    access_log: bool = False
+    dashboard: str | None = None
+    """HOST:PORT of the page, if there is to be one."""
+    dashboard_admin: bool = False
 
     def worker_slots(self) -> list[tuple[str, str, str]]:
         """Name, pool and handler of every place for a worker process of ours."""

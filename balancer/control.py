@@ -10,7 +10,7 @@ import select
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from balancer.runtime_directory import control_path
@@ -56,7 +56,7 @@ class Channel:
         """Queue a message. A peer that has stopped reading for megabytes is given up."""
         if not self._is_open or not self._is_heard:
             return
-        self._outgoing += json.dumps(message).encode() + b"\n"
+        self._outgoing += _packed(message)
         self._flush()
         if len(self._outgoing) > BACKLOG_BYTES_MAX:
             self.close()
@@ -155,6 +155,10 @@ def _is_readable(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
+def _packed(message: Message) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
 def _parse(line: bytes | bytearray) -> Message | None:
     try:
         message = json.loads(line)
@@ -176,13 +180,23 @@ def listen(name: str) -> socket.socket:
     return listener
 
 
-def ask(name: str, op: str, timeout_s: float = 5.0) -> Message:
+def connect(name: str, timeout_s: float = 5.0) -> socket.socket:
+    """A connection to the running cluster. NotRunning if there is none."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout_s)
+    try:
+        connection.connect(str(control_path(name)))
+    except OSError as error:
+        connection.close()
+        raise NotRunning(name) from error
+    return connection
+
+
+def ask(name: str, op: str, timeout_s: float = 5.0, **fields: Any) -> Message:
     """Put one question to the running cluster. NotRunning if there is none, or it is silent."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(timeout_s)
+    with connect(name, timeout_s) as connection:
         try:
-            connection.connect(str(control_path(name)))
-            connection.sendall(json.dumps({"op": op}).encode() + b"\n")
+            connection.sendall(_packed({"op": op, **fields}))
             with connection.makefile("rb") as stream:
                 line = stream.readline(LINE_BYTES_MAX)
         except OSError as error:
@@ -191,6 +205,19 @@ def ask(name: str, op: str, timeout_s: float = 5.0) -> Message:
     if reply is None:
         raise NotRunning(name)
     return reply
+
+
+def follow(name: str, question: Message) -> Iterator[Message]:
+    """The records of ``events``, as they come, until the cluster has no more to tell or is gone.
+    NotRunning if there is none."""
+    with connect(name) as connection:
+        connection.sendall(_packed({"op": "events", **question}))
+        connection.settimeout(None)
+        with connection.makefile("rb") as stream, contextlib.suppress(ConnectionError):
+            while (message := _parse(stream.readline(LINE_BYTES_MAX))) is not None:
+                if message["op"] != "event":
+                    return
+                yield {key: value for key, value in message.items() if key != "op"}
 
 
 def wait_until_gone(name: str, timeout_s: float) -> bool:

@@ -84,6 +84,15 @@ def _check_port(text: str, port: str) -> None:
         raise ValueError(f"{text!r} needs a port from 1 to 65535, like tcp://127.0.0.1:5555")
 
 
+def read_web_address(text: str) -> str:
+    """HOST:PORT that only this machine can reach."""
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not an address; write it like 127.0.0.1:8080")
+    _check_is_loopback(text, host)
+    return text
+
+
 def read_handler(text: str) -> str:
     module, colon, attribute = text.partition(":")
     parts = [*module.split("."), *attribute.split(".")]
@@ -170,6 +179,7 @@ def _switch() -> Kind:
 
 NAME = Kind("NAME", read_name, str)
 ADDRESS = Kind("ADDRESS", read_address, str)
+WEB_ADDRESS = Kind("HOST:PORT", read_web_address, str)
 DURATION = duration()
 DURATION_OR_ZERO = duration(minimum_s=0)
 HANDLER = Kind("HANDLER", read_handler, str)

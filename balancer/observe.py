@@ -1,10 +1,14 @@
-"""Figures and log lines as a fold over (now, event, actions): it watches, nothing depends on it."""
+"""Figures, stories and lines as a fold over (now, event, actions); nothing depends on it.
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+A request that goes well is one tuple when it ends. It is counted with many others, when somebody
+asks for figures or there is no room for more: counting one by one, in the middle of everything
+else, costs twice as much.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from balancer import lines
 from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import (
     STATUS,
@@ -12,261 +16,242 @@ from balancer.core.events import (
     Answer,
     Ejected,
     Event,
-    FailedTry,
     Forget,
     Forward,
     ForwardBatch,
+    Readmitted,
     Reason,
     Refuse,
     ReplyDropped,
     RequestArrived,
     RequestId,
     RequestUnreadable,
+    SlotAdded,
     TryFailed,
     Why,
-    WorkerId,
 )
+from balancer.core.pool import Member, State
+from balancer.figures import Answered, Figures
+from balancer.lines import Line, Throttle
+from balancer.stories import OneTry, Stories, Story
 
-LINES_PER_SECOND = 50
-LINES_BURST = 200
+UNCOUNTED_MAX = 256
+NAMES_MAX = 3
+"""Of the requests that a worker holds, so many are named."""
 _ARRIVALS = {RequestArrived, RequestUnreadable}
-_NOT_WORTH_A_LINE = {Why.EMPTY}
 _QUIET = {Reason.MALFORMED, Reason.TOO_LARGE, Reason.CLIENT_LIMIT, Reason.QUEUE_FULL}
 
 
-@dataclass(slots=True)
-class WorkerFigures:
-    served: int = 0
-    failures: Counter[Why] = field(default_factory=Counter)
-    busy_s: float = 0.0
-    started_at: float = 0.0
-
-    def note_busy(self, now: float) -> None:
-        """It was, until now; a batch counts once, whatever it holds."""
-        self.busy_s += now - self.started_at
-        self.started_at = now
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line for the log; ``fields`` is what machines read."""
-
-    level: str
-    text: str
-    fields: dict[str, Any]
-
-
-class Throttle:
-    """A token bucket: lines beyond it are counted, and the count is told with the next one."""
-
-    def __init__(self) -> None:
-        self._tokens = float(LINES_BURST)
-        self._at: float | None = None
-        self._left_out = 0
-
-    def admit(self, now: float) -> int | None:
-        """None to leave the line out, else how many were left out since the last one."""
-        elapsed_s = now - self._at if self._at is not None else 0.0
-        self._at = now
-        self._tokens = min(LINES_BURST, self._tokens + elapsed_s * LINES_PER_SECOND)
-        if self._tokens < 1:
-            self._left_out += 1
-            return None
-        self._tokens -= 1
-        left_out, self._left_out = self._left_out, 0
-        return left_out
-
-
 class Observer:
-    def __init__(self, request_name: Callable[[int], str]) -> None:
+    def __init__(self, request_name: Callable[[int], str], *, has_access_log: bool = False) -> None:
+        """With an access log there is a line for every request that is over."""
+        self.is_watched = False
+        """Somebody reads lines that are too ordinary for the log."""
+        self.has_access_log = has_access_log
         self._request_name = request_name
         self._arrived_at: dict[RequestId, float] = {}
-        self._workers: dict[str, WorkerFigures] = {}
-        self._by_status: Counter[int] = Counter()
-        self._by_reason: Counter[str] = Counter()
-        self._totals: Counter[str] = Counter()
-        self._throttle = Throttle()
+        self._failed: dict[RequestId, list[OneTry]] = {}
+        """The failed tries of open requests."""
+        self._uncounted: list[Answered] = []
+        self._figures = Figures()
+        self._stories = Stories(request_name)
+        self._throttle, self._watched_throttle = Throttle(), Throttle()
 
     def note(self, now: float, event: Event | None, actions: Sequence[Action]) -> list[Line]:
-        """Count what happened; the lines worth writing. ``event`` is None for expired timers."""
+        """Count what happened; the lines worth saying. ``event`` is None for expired timers."""
         if type(event) in _ARRIVALS:
-            self._totals["requests"] += 1
+            self._figures.totals["requests"] += 1
             self._arrived_at[event.request] = now  # type: ignore[union-attr]
-        lines: list[Line] = []
+        elif type(event) is SlotAdded:
+            self._figures.add(event.slot, event.pool)
+        said: list[Line] = []
         for number, action in enumerate(actions):
-            # Most actions are of two kinds that are only counted.
+            # Most actions are of two kinds that say nothing.
             if type(action) is Forward:
                 self._count_try(now, action)
-            elif type(action) is Answer and not action.tried:
-                self._count_answer(now, action)
+            elif type(action) is Answer and not action.tried and not self.has_access_log:
+                self._note_answer(now, action)
             else:
                 following = actions[number + 1 :]
-                lines += self._admitted(now, self._note_action(now, action, following))
-        return lines
+                said += self._admitted(now, self._note_action(now, action, following))
+        if len(self._uncounted) >= UNCOUNTED_MAX:
+            self._count()
+        return said
 
     def _count_try(self, now: float, action: Forward) -> None:
-        self._totals["tries"] += 1
-        self._totals["failovers"] += action.attempt > 1
-        self._figures(action.worker).started_at = now
+        totals = self._figures.totals
+        totals["tries"] += 1
+        totals["failovers"] += action.attempt > 1
+        self._figures.worker(action.worker.slot).started_at = now
 
-    def _count_answer(self, now: float, action: Answer) -> float:
+    def _note_answer(self, now: float, action: Answer) -> float:
         """How long the client has waited for it."""
-        figures = self._figures(action.worker)
-        figures.served += 1
-        figures.note_busy(now)
-        status = action.reply.status
-        if status != 200:
-            self._by_reason["handler_error" if status == 500 else "malformed"] += 1
-        return self._end(now, action.request, status)
+        worker, request = self._figures.worker(action.worker.slot), action.request
+        arrived_at, status = self._arrived_at.pop(request), action.reply.status
+        failed = self._failed.pop(request, ()) if action.tried else ()
+        self._uncounted.append(
+            (request, arrived_at, worker, worker.started_at, now, status, not failed)
+        )
+        if failed:
+            last = OneTry(worker.slot, action.attempts, worker.started_at, now, "answer")
+            story = Story(request, "answered", arrived_at, now, (*failed, last), status)
+            self._stories.keep(story)
+        return now - arrived_at
 
-    def _admitted(self, now: float, lines: Iterator[Line]) -> Iterator[Line]:
-        for line in lines:
-            left_out = self._throttle.admit(now)
+    def _count(self) -> None:
+        """Catch up with those that went well."""
+        answers, self._uncounted = self._uncounted, []
+        self._figures.count_answers(answers)
+        self._stories.keep_answers(answers)
+
+    # --- what is worth a line -------------------------------------------------------------------
+
+    def _admitted(self, now: float, said: Iterator[Line]) -> Iterator[Line]:
+        for line in said:
+            if line.is_logged and self.has_access_log:
+                yield line
+                continue
+            throttle = self._throttle if line.is_logged else self._watched_throttle
+            left_out = throttle.admit(now)
             if left_out:
-                yield Line("warning", f"{left_out} lines about requests left out", {})
+                yield lines.left_out(left_out, is_logged=line.is_logged)
             if left_out is not None:
                 yield line
 
     def _note_action(
         self, now: float, action: Action, following: Sequence[Action]
     ) -> Iterator[Line]:
+        totals = self._figures.totals
         match action:
             case ForwardBatch(_, tries):
-                self._totals["batches"] += 1
-                self._totals["batched"] += len(tries)
+                totals["batches"] += 1
+                totals["batched"] += len(tries)
                 for one in tries:
                     self._count_try(now, one)
-            case TryFailed(worker, _, _, why):
-                figures = self._figures(worker)
-                figures.failures[why] += 1
-                if why is not Why.TIMEOUT:
-                    figures.note_busy(now)
-                if why not in _NOT_WORTH_A_LINE:
-                    yield self._failed_try(action, following)
+            case TryFailed():
+                self._note_failed_try(now, action)
+                is_logged = action.why is not Why.EMPTY
+                if is_logged or self.is_watched:
+                    name = self._request_name(action.request)
+                    yield lines.failed_try(name, action, following, is_logged=is_logged)
             case Answer():
-                yield self._answered(action, self._count_answer(now, action))
-            case Refuse(request, reason):
-                self._by_reason[reason.value] += 1
-                took_s = self._end(now, request, STATUS[reason])
-                if reason not in _QUIET:
-                    yield self._refused(action, took_s)
-            case Ejected(worker, duration_s):
-                self._totals["ejections"] += 1
-                text = f"worker {worker.slot} is out of rotation for {duration_s:g} s: it failed"
-                text += " one request after another"
-                yield Line("warning", text, {"worker": worker.slot})
+                took_s = self._note_answer(now, action)
+                yield lines.answered(self._request_name(action.request), action, took_s)
+            case Refuse():
+                took_s = self._note_refusal(now, action)
+                is_logged = action.reason not in _QUIET or self.has_access_log
+                if is_logged or self.is_watched:
+                    name = self._request_name(action.request)
+                    yield lines.refused(name, action, took_s, is_logged=is_logged)
+            case Ejected():
+                totals["ejections"] += 1
+                yield lines.ejected(action)
+            case Readmitted():
+                yield lines.readmitted(action)
             case ReplyDropped(worker):
-                figures = self._figures(worker)
-                figures.note_busy(now)
-                self._totals["late_replies"] += 1
+                self._count()
+                figures = self._figures.worker(worker.slot)
+                figures.note_busy(figures.started_at, now)
+                totals["late_replies"] += 1
             case Forget(request):
-                self._totals["clients_gone"] += 1
-                del self._arrived_at[request]
+                totals["clients_gone"] += 1
+                self._end(now, Story(request, "gone", 0.0, now, ()))
 
-    def _end(self, now: float, request: RequestId, status: int) -> float:
-        self._by_status[status] += 1
-        return now - self._arrived_at.pop(request)
+    def _note_failed_try(self, now: float, action: TryFailed) -> None:
+        self._count()
+        worker = self._figures.worker(action.worker.slot)
+        worker.failures[action.why] += 1
+        worker.pool.tries[action.why] += 1
+        started_at = now - action.took_s
+        if action.why is not Why.TIMEOUT:
+            worker.note_busy(started_at, now)
+        if action.attempt == 1:
+            worker.pool.queue_time.note(started_at - self._arrived_at[action.request])
+        failed = OneTry(worker.slot, action.attempt, started_at, now, action.why.value)
+        self._failed.setdefault(action.request, []).append(failed)
 
-    def _figures(self, worker: WorkerId) -> WorkerFigures:
-        figures = self._workers.get(worker.slot)
-        if figures is None:
-            figures = self._workers[worker.slot] = WorkerFigures()
-        return figures
+    def _note_refusal(self, now: float, action: Refuse) -> float:
+        """How long the client has waited for it."""
+        status, reason = STATUS[action.reason], action.reason.value
+        self._figures.by_status[status] += 1
+        self._figures.by_reason[reason] += 1
+        story = Story(action.request, "refused", 0.0, now, (), status, reason)
+        took_s = self._end(now, story)
+        self._figures.of_nobody.latency.note(took_s)
+        return took_s
 
-    # --- lines ----------------------------------------------------------------------------------
+    def _end(self, now: float, story: Story) -> float:
+        """How long it was open."""
+        arrived_at = self._arrived_at.pop(story.request)
+        tries = tuple(self._failed.pop(story.request, ()))
+        self._stories.keep(story._replace(arrived_at=arrived_at, tries=tries))
+        return now - arrived_at
 
-    def _failed_try(self, action: TryFailed, following: Sequence[Action]) -> Line:
-        name, slot = self._request_name(action.request), action.worker.slot
-        how = {
-            Why.DIED: f"lost {slot}, which died after",
-            Why.TIMEOUT: f"got nothing from {slot} within",
-            Why.GARBLED: f"got nonsense from {slot} after",
-            Why.UNDELIVERED: f"did not reach {slot} after",
-        }[action.why]
-        text = f"request {name} {how} {_duration(action.took_s)}"
-        for next_action in _tries_in(following):
-            if next_action.request == action.request:
-                text += f"; forwarded to {next_action.worker.slot} (attempt {next_action.attempt})"
-                break
-        else:
-            if not any(
-                isinstance(a, Refuse | Answer) and a.request == action.request for a in following
-            ):
-                text += "; waiting for a worker"
-        fields = {"request": name, "worker": slot, "why": action.why.value}
-        return Line("warning", text, {**fields, "ms": round(action.took_s * 1000, 1)})
+    # --- what is asked for ------------------------------------------------------------------------
 
-    def _answered(self, action: Answer, took_s: float) -> Line:
-        name, status = self._request_name(action.request), action.reply.status
-        text = (
-            f"request {name} answered {status} by {action.worker.slot} in {_duration(took_s)}, "
-            f"attempt {action.attempts} after {_story(action.tried)}"
-        )
-        fields = {"request": name, "worker": action.worker.slot, "status": status}
-        return Line("info", text, {**fields, "attempts": action.attempts, "ms": _ms(took_s)})
-
-    def _refused(self, action: Refuse, took_s: float) -> Line:
-        name, status = self._request_name(action.request), STATUS[action.reason]
-        text = f"request {name} answered {status} {action.reason.value} in {_duration(took_s)}"
-        if action.tried:
-            text += f", tried {_story(action.tried)}"
-        fields = {"request": name, "status": status, "reason": action.reason.value}
-        return Line("warning", text, {**fields, "attempts": action.attempts, "ms": _ms(took_s)})
-
-    # --- the snapshot -----------------------------------------------------------------------------
-
-    def snapshot(self, dispatcher: Dispatcher) -> dict[str, Any]:
+    def snapshot(self, dispatcher: Dispatcher, now: float) -> dict[str, Any]:
         """The balancer's part of ``status --json``."""
-        queue = dispatcher.queue
+        self._count()
+        queue, totals = dispatcher.queue, self._figures.snapshot()
+        spent, allowed = dispatcher.retry_budget(now)
         return {
             "workers": {
-                member.slot: {"state": member.state.value, **self._worker_figures(member.slot)}
+                member.slot: {
+                    "state": member.state.value,
+                    **self._occupation(member, now),
+                    **self._figures.worker(member.slot).snapshot(),
+                }
                 for member in dispatcher.pools.members()
             },
+            "pools": self._figures.pools(),
             "queue": {"length": len(queue), "bytes": queue.size_bytes},
             "totals": {
-                **{name: self._totals[name] for name in _TOTALS},
+                **totals,
                 "open": dispatcher.open_requests,
-                "answered": sum(self._by_status.values()),
-                "by_status": {str(status): n for status, n in sorted(self._by_status.items())},
-                "by_reason": dict(sorted(self._by_reason.items())),
+                "retry_budget": {"spent": spent, "allowed": allowed},
             },
             "draining": dispatcher.is_draining,
         }
 
-    def _worker_figures(self, slot: str) -> dict[str, Any]:
-        figures = self._workers.get(slot, WorkerFigures())
-        failures = {why.value: figures.failures[why] for why in Why}
-        return {"served": figures.served, **failures, "busy_ms": _ms(figures.busy_s)}
+    def _occupation(self, member: Member, now: float) -> dict[str, Any]:
+        held, alarm = member.held, member.alarm
+        is_ejected = member.state is State.EJECTED and alarm is not None
+        return {
+            "request": self.names(held.requests) if held else None,
+            "request_age_ms": lines.ms(now - held.started_at) if held else None,
+            "overdue_s": round(now - held.expires_at, 1) if held else None,
+            "back_in_s": round(alarm.when - now, 1) if is_ejected and alarm else None,
+        }
 
+    def names(self, requests: Sequence[RequestId]) -> str | None:
+        """What a worker holds, in words: of a batch the first few."""
+        names = [self._request_name(request) for request in requests[:NAMES_MAX]]
+        if len(requests) > NAMES_MAX:
+            names.append(f"{len(requests) - NAMES_MAX} more")
+        return ", ".join(names) or None
 
-_TOTALS = (
-    "requests",
-    "tries",
-    "failovers",
-    "batches",
-    "batched",
-    "late_replies",
-    "ejections",
-    "clients_gone",
-)
+    def trace(
+        self, dispatcher: Dispatcher, question: Mapping[str, Any], now: float, date_s: float
+    ) -> list[dict[str, Any]]:
+        """The stories that are asked for: of the ``request`` of that name, else the ``last`` ones,
+        only those with failed tries or a refusal if ``troubled``. ``date_s`` is now since 1970."""
+        self._count()
+        name = question.get("request")
+        if name is not None:
+            found = [*self._stories.named(name), *self._open_story(dispatcher, name)]
+        else:
+            found = self._stories.latest(question["last"], is_troubled=question["troubled"])
+        return [self._stories.tell(story, now, date_s) for story in found]
 
-
-def _tries_in(actions: Sequence[Action]) -> Iterator[Forward]:
-    for action in actions:
-        if isinstance(action, ForwardBatch):
-            yield from action.tries
-        elif isinstance(action, Forward):
-            yield action
-
-
-def _story(tried: Sequence[FailedTry]) -> str:
-    return ", ".join(f"{t.worker} {t.why.value}" for t in tried)
-
-
-def _ms(duration_s: float) -> float:
-    return round(duration_s * 1000, 1)
-
-
-def _duration(duration_s: float) -> str:
-    return f"{duration_s:.2f} s" if duration_s >= 1 else f"{_ms(duration_s):g} ms"
+    def _open_story(self, dispatcher: Dispatcher, name: str) -> Iterator[Story]:
+        for request, arrived_at in self._arrived_at.items():
+            if self._request_name(request) == name:
+                tries = self._failed.get(request, [])
+                now_tried = (
+                    OneTry(member.slot, len(tries) + 1, member.held.started_at, None, "running")
+                    for member in dispatcher.pools.members()
+                    if member.held is not None
+                    and request in member.held.requests
+                    and member.state is not State.OVERDUE
+                )
+                yield Story(request, "open", arrived_at, None, (*tries, *now_tried))

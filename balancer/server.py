@@ -5,7 +5,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from balancer.config import Config, from_json
@@ -18,7 +18,6 @@ from balancer.core.events import (
     OnceNamesKnown,
     Reconfigured,
     Released,
-    RequestId,
     SlotAdded,
     SlotRemoved,
     SlotRetired,
@@ -29,7 +28,8 @@ from balancer.core.events import (
 )
 from balancer.frontend import CannotBind
 from balancer.kinds import WORKERS_MAX
-from balancer.observe import Line, Observer
+from balancer.lines import Line
+from balancer.observe import Observer
 from balancer.transport import Transport
 
 SOCKETS_MAX = 64 + 2 * 3 * WORKERS_MAX
@@ -39,10 +39,6 @@ are as many again. It cannot be raised later, and a place that is not used costs
 TELL_ONCE_TIMEOUT_S = 0.25
 """How long the launcher may keep us waiting before a ``once`` request. Only once: if it is stuck,
 such requests are refused without a wait until it reads again."""
-
-
-NAMES_MAX = 3
-"""Of the requests that a worker holds, so many are named in the log."""
 
 
 class LauncherGone(Exception):
@@ -69,7 +65,7 @@ class Server:
             config.limits, boot, SOCKETS_MAX, life=life, tell_once=self._tell_once
         )
         self._dispatcher = Dispatcher(config.limits, [pool.name for pool in config.pools])
-        self._observer = Observer(self._transport.request_name)
+        self._observer = Observer(self._transport.request_name, has_access_log=config.access_log)
         self._launcher = Channel(
             launcher, self._transport.selector, self._on_message, self._on_launcher_gone
         )
@@ -128,29 +124,22 @@ class Server:
         self._transport.endpoints.note_ready(event.worker)
         self._say("ready", event.worker)
         if event.worker.slot in self._static:
-            self._log([_line("info", event.worker, "is in rotation")])
+            self._log([_line("info", "ready", event.worker, "is in rotation")])
 
     def _note_loss(self, event: WorkerLost) -> None:
         """Tell of a lost worker while it is still known what it held."""
         member = self._dispatcher.pools.find(event.worker)
         held = member.held if member is not None else None
-        names = self._names(held.requests) if held is not None else None
+        names = self._observer.names(held.requests) if held is not None else None
         self._say("lost", event.worker, cause=event.cause, request=names)
         if member is not None and event.worker.slot in self._static:
-            self._log([_line("warning", event.worker, f"is lost: {event.cause}")])
+            self._log([_line("warning", "lost", event.worker, f"is lost: {event.cause}")])
 
     def _say_hung(self, action: Kill) -> None:
-        self._say("hung", action.worker, request=self._names(action.requests))
+        self._say("hung", action.worker, request=self._observer.names(action.requests))
 
     def _say_released(self, action: Released) -> None:
         self._say("released", action.worker)
-
-    def _names(self, requests: Sequence[RequestId]) -> str | None:
-        """What a worker holds, in words: of a batch the first few."""
-        names = [self._transport.request_name(request) for request in requests[:NAMES_MAX]]
-        if len(requests) > NAMES_MAX:
-            names.append(f"{len(requests) - NAMES_MAX} more")
-        return ", ".join(names) or None
 
     def _release_if_late(self, event: WorkerConnected) -> None:
         """Close a link that came about only when a newer one had its slot: where descriptors are
@@ -175,8 +164,9 @@ class Server:
 
     def _log(self, lines: Iterable[Line]) -> None:
         for line in lines:
+            op = "log" if line.is_logged else "event"
             self._launcher.send_log(
-                {"op": "log", "level": line.level, "text": line.text, "fields": line.fields}
+                {"op": op, "level": line.level, "text": line.text, "fields": line.fields}
             )
 
     # --- the launcher's orders --------------------------------------------------------------------
@@ -205,12 +195,24 @@ class Server:
                 self._transport.emit(DrainStarted(timeout_s))
             case {"op": "pulse"}:
                 self._launcher.send({"op": "pulse"})
+            case {"op": "watch", "is_watched": is_watched}:
+                self._observer.is_watched = is_watched
             case {"op": "status", "id": id}:
-                snapshot = self._observer.snapshot(self._dispatcher)
-                self._launcher.send({"op": "status", "id": id, "snapshot": snapshot})
+                self._launcher.send({"op": "status", "id": id, **self._snapshot()})
+            case {"op": "trace", "id": id}:
+                stories = self._observer.trace(
+                    self._dispatcher, message, time.monotonic(), time.time()
+                )
+                self._launcher.send({"op": "trace", "id": id, "requests": stories})
+
+    def _snapshot(self) -> Message:
+        snapshot = self._observer.snapshot(self._dispatcher, time.monotonic())
+        snapshot["totals"]["replies_undelivered"] = self._transport.frontend.replies_undelivered
+        return snapshot
 
     def _reconfigure(self, config: Config) -> None:
         """Go by the new limits and pools. The launcher's own workers come and go by its orders."""
+        self._observer.has_access_log = config.access_log
         self._transport.emit(Reconfigured(config.limits, tuple(pool.name for pool in config.pools)))
         self._dial_endpoints(config)
 
@@ -236,8 +238,8 @@ class Server:
             raise LauncherGone
 
 
-def _line(level: str, worker: WorkerId, text: str) -> Line:
-    return Line(level, f"worker {worker.slot} {text}", {"worker": worker.slot})
+def _line(level: str, event: str, worker: WorkerId, text: str) -> Line:
+    return Line(level, f"worker {worker.slot} {text}", {"event": event, "worker": worker.slot})
 
 
 def raise_descriptor_limit() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from balancer.printable import printable_line
+from balancer.printable import printable_block, printable_line
 
 WHY_CHARACTERS_MAX = 80
 _COLUMNS = (
@@ -27,6 +27,7 @@ def render(status: Mapping[str, Any]) -> str:
     blocks = (
         _cluster_lines(status["cluster"]),
         _worker_lines(status["workers"]),
+        *(_stack_lines(worker) for worker in status["workers"] if worker["stack"]),
         _totals_lines(status["queue"], status["totals"]),
     )
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
@@ -49,6 +50,11 @@ def _worker_lines(workers: Sequence[Mapping[str, Any]]) -> list[str]:
     rows += [[_field(worker, key) for key, _ in _COLUMNS] for worker in workers]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [_line(row, widths) for row in rows]
+
+
+def _stack_lines(worker: Mapping[str, Any]) -> list[str]:
+    lines = printable_block(worker["stack"]).splitlines()
+    return [f"where {_cell(worker['name'])} hung:", *(f"    {line}" for line in lines)]
 
 
 def _field(worker: Mapping[str, Any], key: str) -> str:

@@ -15,15 +15,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 GROUPS = {
     "front door": "run_cluster",
-    "command line": "balancer.cli balancer.arguments balancer.commands",
+    "command line": """
+        balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling""",
     "launcher": """
-        workers.supervisor workers.commands workers.crew workers.rolling workers.turns
+        workers.supervisor workers.commands workers.snapshot workers.steering
+        workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving
         workers.worker_process workers.surroundings workers.balancer_process workers.process
-        workers.reports workers.restart workers.loop workers.console workers.terminal""",
+        workers.reports workers.restart workers.loop workers.console workers.feed
+        workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
-        balancer.link balancer.outbox balancer.observe""",
+        balancer.link balancer.outbox balancer.observe balancer.figures balancer.stories
+        balancer.lines""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
         workers.finding workers.demo""",

@@ -42,6 +42,8 @@ class BalancerProcess:
         self.process: Process | None = None
         self.restarts = 0
         self.is_wanted = True
+        self.pulse_s: float | None = None
+        """How long it took for the last sign of life that we asked for."""
         self._loop = loop
         self._console = console
         self._config = config
@@ -54,6 +56,7 @@ class BalancerProcess:
         self._policy = RestartPolicy()
         self._bound_at: float | None = None
         self._pulses_missed = 0
+        self._pulse_asked_at = 0.0
         self._is_condemned = False
 
     @property
@@ -94,7 +97,7 @@ class BalancerProcess:
         if self._channel is not None:
             # It may have forwarded a ``once`` request just after it told us.
             self._channel.read_rest()
-        self.process = self._channel = None
+        self.process = self._channel = self.pulse_s = None
         if not self.is_wanted:
             is_loss = has_failed and not self._is_condemned
             return f"the balancer {cause}: the requests that it held are lost" if is_loss else None
@@ -125,14 +128,21 @@ class BalancerProcess:
         match message["op"]:
             case "log":
                 self._on_log(message)
+            case "event":
+                self._console.publish(
+                    "balancer", message["text"], message["level"], **message["fields"]
+                )
             case "once":
                 self._keep_once_name(message["name"])
             case "pulse":
                 self._pulses_missed = 0
+                self.pulse_s = time.monotonic() - self._pulse_asked_at
             case "bound":
                 self._bound_at = time.monotonic()
                 self._pulses_missed = 0
                 assert self.process is not None
+                if self.restarts:
+                    self._log(f"back (pid {self.process.pid})", "info")
                 self._take_pulse(self.process)
             case _:
                 self._on_message(message)
@@ -152,6 +162,7 @@ class BalancerProcess:
             process.kill_group()
             return
         self._pulses_missed += 1
+        self._pulse_asked_at = time.monotonic()
         self.send({"op": "pulse"})
         self._loop.after(PULSE_S, lambda: self._take_pulse(process))
 
@@ -171,7 +182,7 @@ class BalancerProcess:
         self._console.write("balancer", f"| {line}", "error", output=True)
 
     def _log(self, text: str, level: str) -> None:
-        self._console.write("balancer", text, level)
+        self._console.write("balancer", text, level, event="balancer")
 
 
 def _in(delay_s: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from balancer.lifeline import own_descriptors
 from balancer.printable import printable_block
+from workers.feed import Feed
 
 LINES_MAX = 10_000
 LINE_CHARACTERS_MAX = 8192
@@ -26,6 +27,8 @@ class Console:
 
     def __init__(self, log_format: str, descriptor: int | None = None) -> None:
         """Writes to stderr, or to the ``descriptor``."""
+        self.feed = Feed()
+        """Of all lines that have a field ``event``."""
         self._format = as_json if log_format == "json" else _as_text
         self._descriptor = _stderr() if descriptor is None else descriptor
         self._lines: deque[str] = deque()
@@ -40,6 +43,8 @@ class Console:
 
     def write(self, source: str, text: str, level: str = "info", **fields: Any) -> None:
         """Log one line, or several if the text has several."""
+        if "event" in fields:
+            self.publish(source, text, level, **fields)
         line = self._format(source, text, level, fields)
         with self._wake:
             if len(self._lines) >= LINES_MAX:
@@ -51,6 +56,10 @@ class Console:
                 self._dropped = 0
             self._lines.append(line)
             self._wake.notify()
+
+    def publish(self, source: str, text: str, level: str = "info", **fields: Any) -> None:
+        """Tell only those who watch."""
+        self.feed.publish(_record(source, text, level, fields))
 
     def release(self) -> None:
         """Write what was held back, and from now on everything at once."""
@@ -107,9 +116,12 @@ def _as_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
 
 
 def as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
+    return json.dumps(_record(source, text, level, fields)) + "\n"
+
+
+def _record(source: str, text: str, level: str, fields: dict[str, Any]) -> dict[str, Any]:
     now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-    record = {"time": now, "level": level, "source": source, "text": text, **fields}
-    return json.dumps(record) + "\n"
+    return {"time": now, "level": level, "source": source, "text": text, **fields}
 
 
 def shortened(text: str) -> str:

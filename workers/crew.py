@@ -1,6 +1,7 @@
 """All worker slots: who is in them, what the balancer says of them, and when a pool has failed."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -10,7 +11,7 @@ from workers.reports import Report
 from workers.rolling import Rolling
 from workers.slot import WorkerSlot
 from workers.surroundings import Surroundings
-from workers.worker_process import WorkerProcess
+from workers.worker_process import Ending, WorkerProcess
 
 POOL_FAILED, BAD_CONFIGURATION = 1, 2
 
@@ -26,6 +27,8 @@ class Crew:
         self._rolling = Rolling(around, self._slots, self._add)
         self._tracebacks: set[str] = set()
         self._boot_failed: set[str] = set()
+        self.restarts: Counter[str] = Counter()
+        """By what made them necessary."""
         for slot, pool, handler in around.config.worker_slots():
             self._add(slot, pool, handler)
 
@@ -68,6 +71,22 @@ class Crew:
         self._rolling.stop()
         for slot in self:
             slot.kill()
+
+    def find(self, name: str) -> WorkerSlot | None:
+        return self._slots.get(name)
+
+    def restart(self, names: Sequence[str]) -> None:
+        """Replace these, one at a time in each pool."""
+        self._rolling.restart(names)
+
+    @property
+    def is_reloading(self) -> bool:
+        return self._rolling.is_reloading
+
+    def scale(self, config: Config) -> None:
+        """Follow a configuration in which only numbers of workers are new."""
+        self._around.config = config
+        self._rolling.scale()
 
     def stop_rolling(self) -> None:
         """Replace nobody any more: the end is near."""
@@ -122,7 +141,7 @@ class Crew:
         trace = report.get("traceback", report["error"])
         if trace not in self._tracebacks:
             self._tracebacks.add(trace)
-            slot.log(f"cannot start:\n{trace.rstrip()}", "error")
+            slot.log(f"cannot start:\n{trace.rstrip()}", "error", event="failed")
         if not is_successor:
             self._boot_failed.add(slot.name)
             self._judge_boot_failure(slot.pool, report["error"])
@@ -137,6 +156,9 @@ class Crew:
     def on_failed(self, failed: WorkerSlot) -> None:
         if all(slot.has_failed for slot in self if slot.pool == failed.pool):
             self._fail(f"every worker of pool '{failed.pool}' failed: {failed.why}", POOL_FAILED)
+
+    def on_restart(self, ending: Ending) -> None:
+        self.restarts[ending] += 1
 
     def on_worn(self, slot: WorkerSlot) -> None:
         self._rolling.on_worn(slot)

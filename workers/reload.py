@@ -98,6 +98,8 @@ def refuse_what_cannot_change(old: Config, new: Config) -> None:
         "bind": (old.bind, new.bind),
         "max_body": (old.limits.max_body_bytes, new.limits.max_body_bytes),
         "log_format": (old.log_format, new.log_format),
+        "dashboard": (old.dashboard, new.dashboard),
+        "dashboard_admin": (old.dashboard_admin, new.dashboard_admin),
     }
     for name, (before, after) in fixed.items():
         if before != after:

@@ -1,6 +1,6 @@
 """Replaces workers while the others serve: those that are worn, and all for a new configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from workers.slot import WorkerSlot
 from workers.surroundings import Surroundings
@@ -24,6 +24,10 @@ class Rolling:
         self._turns = Turns()
         self._owed: dict[str, str] = {}
         """The handlers of the slots that the reload has yet to fill anew."""
+        self._asked: dict[str, None] = {}
+        """The slots whose restart was asked for by hand and has not begun."""
+        self._by_hand: set[str] = set()
+        """Those whose restart is under way."""
         self._begun: set[str] = set()
         """The slots whose turn, under way now, is the reload's."""
         self._is_stopped = False
@@ -45,10 +49,34 @@ class Rolling:
         for name, pool, handler in config.worker_slots():
             if name not in self._slots:
                 self._add(name, pool, handler).is_given_up = True
-            if not self._slots[name].is_retired:  # else it is added again once it is gone
+            if self._slots[name].is_drained:
+                self._slots[name].handler = self._owed.pop(name)  # whenever it is filled again
+            elif not self._slots[name].is_retired:  # else it is added again once it is gone
                 self._turns.ask(pool, name)
         self._begin_turns()
         self._end_reload_if_done()
+
+    def restart(self, names: Iterable[str]) -> None:
+        """Have these replaced by fresh processes of the same handler."""
+        for name in names:
+            self._asked[name] = None
+            self._turns.ask(self._slots[name].pool, name)
+        self._begin_turns()
+
+    def scale(self) -> None:
+        """Add the slots that the configuration names anew, retire those that it does not name."""
+        wanted = self._around.config.worker_slots()
+        for name, pool, handler in wanted:
+            if name not in self._slots:
+                slot = self._add(name, pool, handler)
+                slot.is_given_up = True
+                slot.replace(handler, "scaled")
+            elif self._slots[name].is_retired:
+                self._owed[name] = handler  # filled anew once its last process is gone
+        names = {name for name, _, _ in wanted}
+        for slot in [slot for slot in self._slots.values() if slot.name not in names]:
+            if not slot.is_retired:
+                slot.retire()
 
     def on_not_replaced(self, slot: WorkerSlot, trouble: str) -> None:
         """What was to take over could not start."""
@@ -56,6 +84,10 @@ class Rolling:
             return
         if slot.name in self._begun:
             self._stop_reload(slot, trouble)
+            return
+        if slot.name in self._by_hand or slot.is_drained or slot.has_failed:
+            self._asked.clear()
+            slot.log(f"cannot be started anew ({trouble}): nothing else is", "error")
             return
         delay_s = slot.succession.delay_s()
         again = f"trying again in {delay_s:.1f} s"
@@ -68,6 +100,7 @@ class Rolling:
             return
         self._turns.end(slot.name)
         self._begun.discard(slot.name)
+        self._by_hand.discard(slot.name)
         if slot.is_retired and self._slots.get(slot.name) is slot:
             self._forget(slot)
         self._begin_turns()
@@ -87,8 +120,13 @@ class Rolling:
         for name in list(self._turns.begin()):
             slot, handler = self._slots.get(name), self._owed.pop(name, None)
             if slot is not None and handler is not None:
-                self._begun.add(name)
-                slot.replace(handler, "reload")
+                self._asked.pop(name, None)
+                (self._begun if self.is_reloading else self._by_hand).add(name)
+                slot.replace(handler, "reload" if self.is_reloading else "scaled")
+            elif slot is not None and name in self._asked:
+                del self._asked[name]
+                self._by_hand.add(name)
+                slot.replace(slot.handler, "restart asked for")
             elif slot is not None and slot.present is not None and slot.present.worn:
                 slot.replace(slot.handler, slot.present.worn)
             else:
@@ -120,4 +158,4 @@ class Rolling:
         self._log(f"reloaded: {len(wanted)} workers follow the new configuration{retired}")
 
     def _log(self, text: str, level: str = "info") -> None:
-        self._around.console.write("cluster", text, level)
+        self._around.console.write("cluster", text, level, event="cluster")

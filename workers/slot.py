@@ -12,7 +12,7 @@ from workers.reports import Report
 from workers.restart import RestartPolicy
 from workers.succession import Succession
 from workers.surroundings import Surroundings
-from workers.worker_process import Owner, WorkerProcess
+from workers.worker_process import Ending, Owner, WorkerProcess
 
 
 class Crew(Protocol):
@@ -25,6 +25,7 @@ class Crew(Protocol):
     def on_worn(self, slot: "WorkerSlot") -> None: ...
     def on_not_replaced(self, slot: "WorkerSlot", trouble: str) -> None: ...
     def on_calm(self, slot: "WorkerSlot") -> None: ...
+    def on_restart(self, ending: Ending) -> None: ...
 
 
 class WorkerSlot:
@@ -45,10 +46,18 @@ class WorkerSlot:
         self.is_given_up = False
         """Nobody fills it unless a successor does, and the balancer does not know of it."""
         self.is_retired = False
+        self.is_drained = False
+        """Nobody is to fill it until somebody asks for that."""
+        self.last_death = ""
+        self.died_at = 0.0
+        self.restart_at: float | None = None
+        """When it is started again, while that waits."""
+        self.stack = ""
+        """Of the last process, if that hung."""
         self.was_ever_ready = False
         self.present: WorkerProcess | None = None
         self.succession = Succession(self)
-        self._leaving = Leaving(self.log, self._tell_if_calm)
+        self._leaving = Leaving(self.log, self._on_gone)
         self._place = place
         self._around = around
         self._crew = crew
@@ -56,7 +65,6 @@ class WorkerSlot:
         self._boot_failures = 0
         self._processes = 0
         self._is_stopping = False
-        self._died_at = 0.0
         self._timer: Timer | None = None
 
     def processes(self) -> Iterator[WorkerProcess]:
@@ -92,9 +100,10 @@ class WorkerSlot:
         try:
             self.present = self._start_process(self.handler, self)
         except OSError as error:
-            self._died_at = time.monotonic()
+            self.died_at = time.monotonic()
             trouble = f"no process for it ({error.strerror})"
-            self.log(f"{trouble}; {self._restart(trouble, ready_for_s=None)}", "warning")
+            next_step = self._restart(trouble, Ending.STARTUP, ready_for_s=None)
+            self.log(f"{trouble}; {next_step}", "warning", event="died")
 
     def _start_process(self, handler: str, owner: Owner) -> WorkerProcess:
         self._processes += 1
@@ -138,13 +147,13 @@ class WorkerSlot:
         if process is self.succession.process:
             self._take_over(process)
         elif process is self.present:
-            self.why = ""
-            self.log(self._arrival(process, was_in_rotation))
+            self.why = self.stack = ""
+            self.log(self._arrival(process, was_in_rotation), event="ready", pid=process.pid)
 
     def _arrival(self, process: WorkerProcess, was_in_rotation: bool) -> str:
         if was_in_rotation:
             return f"linked again (pid {process.pid})"
-        since, what = (self._died_at, "back") if self.restarts else (process.started_at, "ready")
+        since, what = (self.died_at, "back") if self.restarts else (process.started_at, "ready")
         return f"{what} after {_ms_since(since)} ms (pid {process.pid})"
 
     # --- replacement ------------------------------------------------------------------------------
@@ -166,14 +175,16 @@ class WorkerSlot:
         old, self.present, successor.owner = self.present, successor, self
         self.succession.complete()
         self.handler, self._policy = successor.handler, RestartPolicy()
-        self.has_failed = self.is_given_up = False
+        self.has_failed = self.is_given_up = self.is_drained = False
         self.was_ever_ready = True
-        self.why = ""
+        self.why = self.stack = ""
         what, whom = ("replaced", f" for {old.pid}") if old is not None else ("filled", "")
         took_ms = _ms_since(successor.started_at)
-        self.log(f"{what} after {took_ms} ms (pid {successor.pid}{whom}): {self.succession.why}")
+        text = f"{what} after {took_ms} ms (pid {successor.pid}{whom}): {self.succession.why}"
+        self.log(text, event="replaced", pid=successor.pid)
         if old is not None:
             self._leaving.take(old)
+            self._crew.on_restart(Ending.RECYCLED)
         self._tell_if_calm()
         if successor.worn:
             self._crew.on_worn(self)
@@ -195,6 +206,16 @@ class WorkerSlot:
     def retire(self) -> None:
         """Let the slot go for good; ``on_calm`` follows when its last process has ended."""
         self.is_retired = True
+        self._let_go()
+
+    def drain(self) -> None:
+        """Have it filled by nobody until ``replace`` is called; who fills it may finish."""
+        self.is_drained = self.is_given_up = True
+        self.has_failed = False
+        self.why = "drained by hand"
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._set_timer(None)
         self._tell("retire", pool=self.pool)
         present, successor = self.present, self.succession.process
@@ -204,6 +225,12 @@ class WorkerSlot:
             self._leaving.take(successor)
         if present is not None:
             self._leaving.take(present)
+        self._tell_if_calm()
+
+    def _on_gone(self) -> None:
+        if self.is_calm and (self.is_drained or self.is_retired):
+            event = "retired" if self.is_retired else "drained"
+            self.log(f"{event}: it has finished what it did, and ended", event=event)
         self._tell_if_calm()
 
     def on_worn(self, process: WorkerProcess) -> None:
@@ -233,16 +260,28 @@ class WorkerSlot:
         self.present = None
         if self._is_stopping:
             return
-        self._died_at = process.died_at
+        self.died_at, self.last_death = process.died_at, process.kill_reason or process.cause
+        self.stack = "\n".join(process.stack)
         ready_for_s = None if process.booted_at is None else process.died_at - process.booted_at
         held_request = process.held_request is not None
-        cause = process.kill_reason or process.cause
-        next_step = self._restart(cause, ready_for_s, held_request=held_request)
+        next_step = self._restart(
+            self.last_death, process.end, ready_for_s, held_request=held_request
+        )
+        if self.stack:
+            self.publish(self.stack, event="stack", request=process.held_request)
         # Its own words on why it could not start are in the log: how it ended then is no news.
         if self.was_ever_ready or self._boot_failures != 1:
-            self.log(f"{process.story}; {next_step}", "warning")
+            fields = {"event": "died", "pid": process.pid, "request": process.held_request}
+            self.log(f"{process.story}; {next_step}", "warning", **fields)
 
-    def _restart(self, cause: str, ready_for_s: float | None, *, held_request: bool = False) -> str:
+    def _restart(
+        self,
+        cause: str,
+        ending: Ending,
+        ready_for_s: float | None,
+        *,
+        held_request: bool = False,
+    ) -> str:
         """Arrange for what comes next, and say it."""
         if self.succession.process is not None:
             self.why = cause
@@ -251,7 +290,7 @@ class WorkerSlot:
             self._give_up(f"{cause}; restart is off")
             return "not restarted: restart is off"
         delay_s = self._policy.delay_s(
-            self._died_at,
+            self.died_at,
             ready_for_s=ready_for_s,
             held_request=held_request,
             jitter=random.uniform(-1, 1),
@@ -263,10 +302,12 @@ class WorkerSlot:
             return "it failed to start again and again: given up"
         self.why = cause
         self.restarts += 1
+        self._crew.on_restart(ending)
         if delay_s == 0:
             self.start()
             return "restarting at once"
         self._set_timer(delay_s, self.start)
+        self.restart_at = time.monotonic() + delay_s
         return f"restarting in {delay_s:.1f} s"
 
     def _give_up(self, why: str) -> None:
@@ -296,14 +337,19 @@ class WorkerSlot:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if delay_s is None else self._around.loop.after(delay_s, callback)
+        self.restart_at = None
 
     def _tell(self, op: str, **fields: Any) -> None:
         self._around.tell_balancer(
             {"op": op, "slot": self.name, "incarnation": self.incarnation, **fields}
         )
 
-    def log(self, text: str, level: str = "info") -> None:
-        self._around.console.write(self.name, text, level, worker=self.name)
+    def log(self, text: str, level: str = "info", **fields: Any) -> None:
+        self._around.console.write(self.name, text, level, worker=self.name, **fields)
+
+    def publish(self, text: str, **fields: Any) -> None:
+        """Tell only those who watch."""
+        self._around.console.publish(self.name, text, "warning", worker=self.name, **fields)
 
 
 def _ms_since(instant: float) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from balancer.config import Config, to_json
 from balancer.control import Message
@@ -19,6 +19,7 @@ from workers.console import Console, as_json
 from workers.crew import Crew
 from workers.loop import Loop, Timer
 from workers.reload import Reload
+from workers.steering import Impossible, Steering
 from workers.surroundings import Surroundings
 from workers.terminal import Terminal
 
@@ -78,7 +79,7 @@ class Supervisor:
             self._console,
             lambda: self._crew.config_for_balancer(),
             self._on_balancer_message,
-            lambda: self._crew.orders_at_start(),
+            self._orders_at_start,
         )
         self._around = Surroundings(
             self._loop, self._console, config, directory, self._balancer.send
@@ -87,9 +88,16 @@ class Supervisor:
         self._reload = Reload(
             self._loop, self._console, read_again, lambda: self._config, self._follow
         )
+        self._steering = Steering(self._around, self._crew, lambda: not self._balancer.is_wanted)
         self._commands = Commands(
-            self._loop, self._around, self._crew, self._balancer, self._on_stop_command
+            self._loop,
+            self._around,
+            self._crew,
+            self._balancer,
+            self._steering,
+            self._on_stop_command,
         )
+        self._console.feed.on_watched = self._tell_if_watched
 
     @property
     def _config(self) -> Config:
@@ -101,6 +109,8 @@ class Supervisor:
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGUSR1, self._dump_state)
         self._loop.on_signal(signal.SIGHUP, self._on_hangup)
+        self._loop.on_signal(signal.SIGTTIN, lambda: self._scale_by(1))
+        self._loop.on_signal(signal.SIGTTOU, lambda: self._scale_by(-1))
         self._announce_start()
         self._loop.after(QUIET_START_S, self._console.release)
         self._balancer.start()
@@ -123,11 +133,18 @@ class Supervisor:
         match message:
             case {"op": "cannot_bind", "error": error}:
                 self._fail(str(error), CANNOT_BIND)
-            case {"op": "status", "id": number, "snapshot": snapshot}:
-                self._commands.note_snapshot(number, snapshot)
+            case {"id": number}:
+                self._commands.note_answer(number, message)
             case {"op": op, "slot": _, "incarnation": _}:
                 self._announce_ready(op)
                 self._crew.on_balancer_message(message)
+
+    def _orders_at_start(self) -> Iterator[Message]:
+        yield {"op": "watch", "is_watched": self._console.feed.is_watched}
+        yield from self._crew.orders_at_start()
+
+    def _tell_if_watched(self) -> None:
+        self._balancer.send({"op": "watch", "is_watched": self._console.feed.is_watched})
 
     def _announce_start(self) -> None:
         workers = len(self._config.worker_slots())
@@ -167,6 +184,12 @@ class Supervisor:
                 dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             ) is not None and dead.si_pid not in ours:
                 os.waitpid(dead.si_pid, 0)
+
+    def _scale_by(self, step: int) -> None:
+        try:
+            self._log(self._steering.scale_by(step).text)
+        except Impossible as error:
+            self._log(f"not scaled: {error}", "warning")
 
     # --- a new configuration ----------------------------------------------------------------------
 
@@ -253,4 +276,4 @@ class Supervisor:
         self._commands.status(lambda status: self._log(render(status)))
 
     def _log(self, text: str, level: str = "info") -> None:
-        self._console.write("cluster", text, level)
+        self._console.write("cluster", text, level, event="cluster")

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +25,23 @@ SILENCE_GRACE_S = 0.1
 """How long after its link broke the news of a worker's death may take to come."""
 MAX_REQUESTS_SPREAD = 0.2
 """By how much less than ``max_requests`` a process may serve, so that not all are worn at once."""
+STACK_LINES_MAX = 200
 LINK_LONG_ENOUGH_S = 1.0
 """A link that was in rotation so long did not break because the worker cannot keep one."""
 LINKS_LOST_MAX = 3
 """A worker that loses so many in a row, none of them for long enough in rotation, is of no use."""
+
+
+class Ending(StrEnum):
+    """Why a process was followed by another one: what restarts are counted by."""
+
+    SIGNAL = "signal"
+    EXIT = "exit"
+    HUNG = "hung"
+    UNRESPONSIVE = "unresponsive"
+    STARTUP = "startup"
+    BY_HAND = "by_hand"
+    RECYCLED = "recycled"
 
 
 class Owner(Protocol):
@@ -65,6 +79,10 @@ class WorkerProcess:
         """Why it says that it should be replaced, if it does."""
         self.boot_error = ""
         self.kill_reason = ""
+        self.end = Ending.SIGNAL
+        """Which kind of end it has come to, once it has."""
+        self.stack: list[str] = []
+        """What it wrote since it was asked where it hangs."""
         self.held_request: str | None = None
         self.started_at = time.monotonic()
         self.booted_at: float | None = None
@@ -139,7 +157,7 @@ class WorkerProcess:
 
     def _on_report(self, report: Report | None) -> None:
         if report is None:
-            self.kill("it wrote nonsense to its launcher")
+            self.kill("it wrote nonsense to its launcher", Ending.UNRESPONSIVE)
         elif report["event"] == "worn":
             self.worn = report["why"]
             self.owner.on_worn(self)
@@ -153,9 +171,11 @@ class WorkerProcess:
 
     def _on_startup_timeout(self) -> None:
         limit_s = self._around.config.startup_timeout_s
-        self.kill(f"not ready within startup_timeout ({limit_s:g} s)")
+        self.kill(f"not ready within startup_timeout ({limit_s:g} s)", Ending.STARTUP)
 
     def _on_output(self, line: str) -> None:
+        if self.end is Ending.HUNG and len(self.stack) < STACK_LINES_MAX:
+            self.stack.append(line)
         self._around.console.write(self._name, f"| {line}", "info", worker=self._name, output=True)
 
     # --- trouble ----------------------------------------------------------------------------------
@@ -171,12 +191,15 @@ class WorkerProcess:
             return
         doing = f"request {request}" if request else "an earlier balancer's request"
         text = f"hangs in {doing}: its stack follows, then it is killed"
-        self._around.console.write(self._name, text, "warning", worker=self._name)
+        self._around.console.write(
+            self._name, text, "warning", event="hung", worker=self._name, request=request
+        )
         self.kill_reason = reason = f"hung in {doing}"
+        self.end = Ending.HUNG
         self.held_request = request
         self.is_linked = False
         self._process.signal(signal.SIGABRT)
-        self._set_timer(ABORT_GRACE_S, lambda: self.kill(reason))
+        self._set_timer(ABORT_GRACE_S, lambda: self.kill(reason, Ending.HUNG))
 
     def note_lost(self, request: str | None) -> None:
         """The balancer has lost its link: the process is dead or frozen, or the balancer was."""
@@ -194,7 +217,7 @@ class WorkerProcess:
     def _judge_silence(self) -> None:
         """It outlived its link. Only if that is its own fault, it is killed."""
         if self._links_lost >= LINKS_LOST_MAX or _is_frozen(self.pid):
-            self.kill("it was frozen or its link broke")
+            self.kill("it was frozen or its link broke", Ending.UNRESPONSIVE)
         else:
             # What it held was lost with the link, not with a death.
             self.held_request = None
@@ -209,10 +232,10 @@ class WorkerProcess:
             self._set_timer(STOP_GRACE_S, lambda: self.kill("it did not stop"))
         self.is_stopping = True
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, end: Ending = Ending.BY_HAND) -> None:
         """Kill it with all that it started; ``on_ended`` follows."""
         if self.is_alive:
-            self.kill_reason = reason
+            self.kill_reason, self.end = reason, end
             self._process.kill_group()
 
     def reap(self) -> None:
@@ -221,6 +244,8 @@ class WorkerProcess:
         if not self.is_alive or not self._process.reap():
             return
         self.died_at = time.monotonic()
+        if not self.kill_reason:
+            self.end = self._natural_end()
         if self._process.connection.fileno() >= 0:
             self._read_reports()  # its last words may tell why it could not start
         self._close_connection()
@@ -231,6 +256,11 @@ class WorkerProcess:
             self._settle()
         else:
             self._set_timer(VERDICT_GRACE_S, self._settle)
+
+    def _natural_end(self) -> Ending:
+        if self.booted_at is None:
+            return Ending.STARTUP
+        return Ending.EXIT if (self._process.exit_code or 0) >= 0 else Ending.SIGNAL
 
     def _settle(self) -> None:
         """It is dead, and what it held is known as far as it will be."""

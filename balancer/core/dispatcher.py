@@ -91,6 +91,10 @@ class Dispatcher:
     def queue(self) -> Queue:
         return self._requests.queue
 
+    def retry_budget(self, now: float) -> tuple[int, float]:
+        """How many tries after failures were made lately, and how many may be."""
+        return self._placing.retry_budget(now)
+
     def _take_actions(self) -> list[Action]:
         actions = self._actions.copy()
         self._actions.clear()

@@ -392,6 +392,13 @@ class Ejected:
 
 
 @record
+class Readmitted:
+    """For whoever watches: the time of an ejected worker is over. Nothing is to be done."""
+
+    worker: WorkerId
+
+
+@record
 class TryFailed:
     """For whoever watches: a try ended without an answer. Nothing is to be done."""
 
@@ -419,6 +426,7 @@ Action = (
     | Kill
     | Released
     | Ejected
+    | Readmitted
     | TryFailed
     | ReplyDropped
 )

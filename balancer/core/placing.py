@@ -59,6 +59,10 @@ class Placing:
         self._requests.reconfigure(limits)
         self.place_all(now)
 
+    def retry_budget(self, now: float) -> tuple[int, float]:
+        """How much of it is spent, of how much."""
+        return self._budget.balance(now, len(self._pools))
+
     def accept(self, event: RequestArrived, now: float) -> None:
         """Take the request in and place it, or turn it away at the door."""
         request = self._requests.take_in(event, now)

@@ -102,13 +102,19 @@ class RetryBudget:
 
     def spend(self, now: float, workers: int) -> bool:
         """Take one from the budget; False if there is none left."""
-        limits, this_second = self.limits, self._second(now)
-        first = sum(second[0] for second in self._seconds.values())
-        spent = sum(second[1] for second in self._seconds.values())
-        if spent + 1 > limits.retry_budget * first + limits.retry_budget_per_worker * workers:
+        spent, allowed = self.balance(now, workers)
+        if spent + 1 > allowed:
             return False
-        this_second[1] += 1
+        self._second(now)[1] += 1
         return True
+
+    def balance(self, now: float, workers: int) -> tuple[int, float]:
+        """How many were spent in the window, of how many."""
+        limits = self.limits
+        oldest = int(now) - limits.retry_budget_window_s
+        recent = [second for number, second in self._seconds.items() if number > oldest]
+        first, spent = sum(second[0] for second in recent), sum(second[1] for second in recent)
+        return spent, limits.retry_budget * first + limits.retry_budget_per_worker * workers
 
     def _second(self, now: float) -> list[int]:
         number = int(now)

@@ -13,6 +13,7 @@ from balancer.core.events import (
     HangConfirmed,
     Kill,
     Outcome,
+    Readmitted,
     Released,
     ReplyArrived,
     ReplyDropped,
@@ -250,5 +251,6 @@ class Workers:
     def ejection_ended(self, event: EjectionEnded, now: float) -> None:
         member = self._pools.find(event.worker)
         assert member is not None
+        self._actions.append(Readmitted(event.worker))
         self._pools.move(member, Signal.READMITTED)
         self._placing.place_all(now)

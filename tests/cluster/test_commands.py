@@ -58,6 +58,8 @@ CLUSTER_KEYS = {
     "started_at",
     "uptime_s",
     "draining",
+    "balancer_pulse_ms",
+    "dashboard",
 }
 WORKER_KEYS = {
     "name",
@@ -75,7 +77,15 @@ WORKER_KEYS = {
     "garbled",
     "undelivered",
     "busy_ms",
+    "request",
+    "request_age_ms",
+    "p50_ms",
+    "p99_ms",
+    "last_death",
+    "last_death_age_s",
+    "stack",
 }
+POOL_KEYS = {"name", "workers", "latency", "queue_time", "tries"}
 QUEUE_KEYS = {"length", "bytes", "limit", "limit_bytes"}
 TOTAL_KEYS = {
     "requests",
@@ -90,6 +100,8 @@ TOTAL_KEYS = {
     "ejections",
     "by_status",
     "by_reason",
+    "replies_undelivered",
+    "retry_budget",
 }
 
 
@@ -130,7 +142,8 @@ def test_status_as_json_has_stable_keys_and_true_pids(
     done = command("status", "--json", "--name", cluster.name)
     assert (done.returncode, done.stderr) == (0, "")
     status = json.loads(done.stdout)
-    assert set(status) == {"cluster", "workers", "queue", "totals"}
+    assert set(status) == {"cluster", "workers", "pools", "queue", "totals", "restarts"}
+    assert [set(pool) for pool in status["pools"] if pool["name"]] == [POOL_KEYS]
     assert set(status["cluster"]) == CLUSTER_KEYS
     assert [set(worker) for worker in status["workers"]] == [WORKER_KEYS] * 2
     assert set(status["queue"]) == QUEUE_KEYS

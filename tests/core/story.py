@@ -20,6 +20,7 @@ from balancer.core.events import (
     ForwardBatch,
     Kill,
     Outcome,
+    Readmitted,
     Refuse,
     Released,
     ReplyArrived,
@@ -113,6 +114,8 @@ def say(action: Action) -> str:
             return f"{_name(worker)} released"
         case Ejected(worker, duration_s):
             return f"{_name(worker)} ejected for {duration_s:g} s"
+        case Readmitted(worker):
+            return f"{_name(worker)} readmitted"
         case ReplyDropped(worker, request):
             return f"reply of {_name(worker)} to {request} dropped"
         case TryFailed(worker, request, _, why):

@@ -157,6 +157,9 @@ REQUESTS: dict[str, Slips] = {
             "if n > oldest}",
             "if n > oldest - 5}",
         ),
-        "the budget is not written down": ("        this_second[1] += 1\n", "        pass\n"),
+        "the budget is not written down": (
+            "        self._second(now)[1] += 1\n",
+            "",
+        ),
     },
 }

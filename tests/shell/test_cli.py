@@ -247,7 +247,7 @@ def test_status_as_json_is_the_stable_format(capsys: pytest.CaptureFixture[str])
     snapshot = status(worker("server1-1", why="\x1b[2J"))
     asked = []
 
-    def ask(name: str, op: str) -> Mapping[str, Any]:
+    def ask(name: str, op: str) -> dict[str, Any]:
         asked.append((name, op))
         return {"op": op, **snapshot}
 

@@ -1,6 +1,7 @@
 """What the balancer writes and counts: lines that tell the story, figures that add up."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,10 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.observe import LINES_BURST, LINES_PER_SECOND, Line, Observer, Throttle
+from balancer.histogram import from_json, quantile_s
+from balancer.lines import LINES_BURST, LINES_PER_SECOND, Line, Throttle
+from balancer.observe import UNCOUNTED_MAX, Observer
+from balancer.stories import STORIES_MAX
 from workers.console import shortened
 
 NOW = 1_000.0
@@ -47,7 +51,7 @@ class Story:
 
     def totals(self) -> dict[str, object]:
         dispatcher = Dispatcher(Limits(), ["a", "b"])
-        totals: dict[str, object] = self.observer.snapshot(dispatcher)["totals"]
+        totals: dict[str, object] = self.observer.snapshot(dispatcher, NOW)["totals"]
         return totals
 
 
@@ -82,17 +86,25 @@ def test_a_death_and_a_failover_are_one_line_and_the_answer_another(story: Story
     assert [line.text for line in death] == [
         "request boot-7 lost a-1, which died after 312 ms; forwarded to b-1 (attempt 2)"
     ]
-    assert death[0].fields == {"request": "boot-7", "worker": "a-1", "why": "died", "ms": 312.0}
+    assert death[0].fields == {
+        "event": "try_failed",
+        "request": "boot-7",
+        "worker": "a-1",
+        "why": "died",
+        "ms": 312.0,
+    }
     end = story.at(NOW + 1.412, None, answer(B, 2, FailedTry("a-1", Why.DIED, 0.312)))
     assert [line.text for line in end] == [
         "request boot-7 answered 200 by b-1 in 1.41 s, attempt 2 after a-1 died"
     ]
     assert end[0].fields == {
+        "event": "failed_over",
         "request": "boot-7",
         "worker": "b-1",
         "status": 200,
         "attempts": 2,
         "ms": 1412.0,
+        "tried": [{"worker": "a-1", "why": "died", "ms": 312.0}],
     }
 
 
@@ -141,6 +153,53 @@ def test_what_a_client_alone_can_cause_at_any_rate_is_counted_but_not_written(
 ) -> None:
     assert story.lines(NOW, arrived(), Refuse(R, reason)) == []
     assert story.totals()["by_reason"] == {reason.value: 1}
+
+
+@pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.QUEUE_FULL])
+def test_whoever_watches_is_told_of_it_all_the_same(story: Story, reason: Reason) -> None:
+    story.observer.is_watched = True
+    (line,) = story.at(NOW, arrived(), Refuse(R, reason))
+    assert (line.is_logged, line.fields["event"], line.fields["reason"]) == (
+        False,
+        "refused",
+        reason.value,
+    )
+    story.at(NOW, arrived(), forward(A, 1))
+    (line,) = story.at(NOW, None, TryFailed(A, R, 1, Why.EMPTY, 0.001), forward(B, 2))
+    assert (line.is_logged, line.level, line.fields["why"]) == (False, "info", "empty")
+
+
+def test_a_storm_of_what_only_watchers_hear_leaves_the_log_its_lines(story: Story) -> None:
+    story.observer.is_watched = True
+    for number in range(2 * LINES_BURST):
+        story.at(NOW, arrived(RequestId(number)), Refuse(RequestId(number), Reason.QUEUE_FULL))
+    (line,) = story.at(NOW, arrived(), Refuse(R, Reason.NO_WORKERS))
+    assert line.is_logged
+
+
+def test_an_ejection_and_its_end_are_a_line_each(story: Story) -> None:
+    told = story.at(NOW, None, ev.Ejected(A, 5.0), ev.Readmitted(A))
+    assert [(line.fields["event"], line.fields["worker"]) for line in told] == [
+        ("ejected", "a-1"),
+        ("readmitted", "a-1"),
+    ]
+
+
+def test_with_an_access_log_each_request_that_is_over_has_one_line() -> None:
+    """Whatever their number: only lines about trouble are left out where there are too many."""
+    observer = Observer(str, has_access_log=True)
+    lines: list[Line] = []
+    for number in range(3 * LINES_BURST):
+        request = RequestId(number)
+        observer.note(NOW, arrived(request), [forward(A, 1, request)])
+        good = Answer(request, A, WorkerReply(Outcome.ANSWER), 1, ())
+        lines += observer.note(NOW + 0.005, None, [good])
+    lines += observer.note(NOW, arrived(), [Refuse(R, Reason.QUEUE_FULL)])
+    assert len(lines) == 3 * LINES_BURST + 1
+    assert lines[0].text == "request 0 answered 200 by a-1 in 5 ms"
+    assert "event" not in lines[0].fields
+    assert lines[-1].text == "request 7 answered 503 queue_full in 0 ms"
+    assert all(line.is_logged for line in lines)
 
 
 def test_every_reason_that_is_written_has_a_line(story: Story) -> None:
@@ -228,6 +287,7 @@ def test_the_totals_add_up(story: Story) -> None:
         "answered": 4,
         "by_status": {"200": 1, "400": 1, "500": 1, "503": 1},
         "by_reason": {"handler_error": 1, "malformed": 1, "queue_full": 1},
+        "retry_budget": {"spent": 0, "allowed": 0.0},
     }
 
 
@@ -240,6 +300,7 @@ def test_batches_and_what_is_in_them_are_counted(story: Story) -> None:
 
 
 def test_a_failed_try_that_goes_on_in_a_batch_says_so(story: Story) -> None:
+    story.at(NOW - 0.1, arrived(), forward(A, 1))
     batch = ForwardBatch(B, (forward(B, 1, RequestId(8)), forward(B, 2)))
     assert story.lines(NOW, None, TryFailed(A, R, 1, Why.GARBLED, 0.1), batch) == [
         "warning: request boot-7 got nonsense from a-1 after 100 ms; forwarded to b-1 (attempt 2)"
@@ -262,18 +323,30 @@ def test_each_worker_has_its_figures() -> None:
     at(NOW + 0.25, ev.ReplyArrived(A, WorkerReply(Outcome.EMPTY)))
     at(NOW + 0.75, ev.ReplyArrived(WorkerId("a-2", 1), WorkerReply(Outcome.ANSWER, value=b"\x01")))
     at(NOW + 1.0, arrived(RequestId(8)))
-    snapshot = observer.snapshot(dispatcher)
+    snapshot = observer.snapshot(dispatcher, NOW + 1.5)
     assert snapshot["workers"] == {
         "a-1": figures("idle", empty=1, busy_ms=250.0),
-        "a-2": figures("busy", served=1, busy_ms=500.0),
+        "a-2": figures(
+            "busy",
+            served=1,
+            busy_ms=500.0,
+            p50_ms=500.0,
+            p99_ms=500.0,
+            request="8",
+            request_age_ms=500.0,
+            overdue_s=-0.5,
+        ),
     }
     assert snapshot["queue"] == {"length": 0, "bytes": 0}
     assert snapshot["draining"] is False
     assert json.loads(json.dumps(snapshot)) == snapshot
 
 
-def figures(state: str, **others: float) -> dict[str, object]:
-    nothing = {"served": 0, "busy_ms": 0.0, **{why.value: 0 for why in Why}}
+def figures(state: str, **others: object) -> dict[str, object]:
+    nothing: dict[str, object] = {"served": 0, "busy_ms": 0.0, **{why.value: 0 for why in Why}}
+    nothing |= dict.fromkeys(
+        ("request", "request_age_ms", "overdue_s", "back_in_s", "p50_ms", "p99_ms")
+    )
     return {"state": state, **nothing, **others}
 
 
@@ -287,3 +360,134 @@ def test_nothing_is_kept_of_a_request_that_is_over(story: Story) -> None:
     story.at(NOW, None, Forget(R))
     with pytest.raises(KeyError):
         story.at(NOW, None, Refuse(R, Reason.DEADLINE))
+
+
+def pool_named(name: str, snapshot: dict[str, Any]) -> dict[str, Any]:
+    return next(pool for pool in snapshot["pools"] if pool["name"] == name)
+
+
+def test_each_pool_has_its_times_and_the_ends_of_its_tries() -> None:
+    dispatcher = Dispatcher(Limits(), ["a", "b"])
+    observer = Observer(str)
+    for slot in ("a-1", "b-1"):
+        observer.note(NOW, ev.SlotAdded(slot, slot[0]), [])
+    observer.note(NOW, arrived(), [])
+    observer.note(NOW + 0.02, None, [forward(A, 1)])
+    failed = TryFailed(A, R, 1, Why.DIED, 0.1)
+    observer.note(NOW + 0.12, None, [failed, forward(B, 2)])
+    observer.note(NOW + 0.17, None, [answer(B, 2, FailedTry("a-1", Why.DIED, 0.1))])
+    observer.note(NOW + 1.0, arrived(), [forward(B, 1)])
+    observer.note(NOW + 1.002, None, [answer(B, 1)])
+    observer.note(NOW + 2.0, arrived(), [])
+    observer.note(NOW + 2.5, None, [Refuse(R, Reason.NO_WORKERS)])
+    snapshot = observer.snapshot(dispatcher, NOW + 3)
+    a, b, nobody = (pool_named(name, snapshot) for name in ("a", "b", ""))
+    assert [pool["tries"]["died"] for pool in (a, b)] == [1, 0]
+    assert [pool["tries"]["answer"] for pool in (a, b)] == [0, 2]
+    assert quantile_of(a["queue_time"], 0.5) == pytest.approx(0.02)
+    assert a["latency"]["counts"] == {}
+    assert sum(b["queue_time"]["counts"].values()) == 1, "of the request that began there"
+    assert b["latency"]["sum_s"] == pytest.approx(0.172)
+    assert quantile_of(b["latency"], 1.0) == pytest.approx(0.2)
+    assert nobody["latency"]["sum_s"] == pytest.approx(0.5)
+
+
+def quantile_of(times: dict[str, Any], share: float) -> float | None:
+    return quantile_s(from_json(times["counts"]), share)
+
+
+def test_what_is_not_counted_yet_is_counted_when_somebody_asks(story: Story) -> None:
+    for number in range(2 * UNCOUNTED_MAX + 3):
+        story.at(NOW, arrived(), forward(A, 1))
+        story.at(NOW + 0.001, None, answer(A, 1))
+        assert story.totals()["answered"] == number + 1
+    for _ in range(2 * UNCOUNTED_MAX + 3):
+        story.at(NOW, arrived(), forward(A, 1))
+        story.at(NOW + 0.001, None, answer(A, 1))
+    assert story.totals()["answered"] == 2 * (2 * UNCOUNTED_MAX + 3)
+
+
+def test_a_batch_keeps_its_worker_busy_once(story: Story) -> None:
+    story.at(NOW, arrived(RequestId(1)))
+    story.at(NOW, arrived(RequestId(2)))
+    batch = ForwardBatch(A, (forward(A, 1, RequestId(1)), forward(A, 1, RequestId(2))))
+    story.at(NOW, None, batch)
+    both = [Answer(RequestId(n), A, WorkerReply(Outcome.ANSWER), 1, ()) for n in (1, 2)]
+    story.at(NOW + 0.5, None, *both)
+    dispatcher = Dispatcher(Limits(), ["a"])
+    dispatcher.step(ev.SlotAdded("a-1", "a"), NOW)
+    figures_of_a = story.observer.snapshot(dispatcher, NOW)["workers"]["a-1"]
+    assert (figures_of_a["served"], figures_of_a["busy_ms"]) == (2, 500.0)
+
+
+# --- stories --------------------------------------------------------------------------------------
+
+
+def stories(
+    story: Story, now: float, dispatcher: Dispatcher | None = None, **question: object
+) -> list[dict[str, Any]]:
+    asked = {"last": 20, "troubled": False, **question}
+    nobody = Dispatcher(Limits(), [])
+    return story.observer.trace(dispatcher or nobody, asked, now, 1_700_000_000.0 + now)
+
+
+def test_a_story_tells_of_every_try(story: Story) -> None:
+    story.at(NOW, arrived())
+    story.at(NOW + 0.02, None, forward(A, 1))
+    story.at(NOW + 0.12, None, TryFailed(A, R, 1, Why.DIED, 0.1), forward(B, 2))
+    story.at(NOW + 0.17, None, answer(B, 2, FailedTry("a-1", Why.DIED, 0.1)))
+    (told,) = stories(story, NOW + 60)
+    assert told == {
+        "request": "boot-7",
+        "arrived_at": "2023-11-14T22:30:00.000+00:00",
+        "state": "answered",
+        "status": 200,
+        "reason": "",
+        "queued_ms": 20.0,
+        "took_ms": 170.0,
+        "tries": [
+            {"worker": "a-1", "attempt": 1, "after_ms": 20.0, "took_ms": 100.0, "ended": "died"},
+            {"worker": "b-1", "attempt": 2, "after_ms": 120.0, "took_ms": 50.0, "ended": "answer"},
+        ],
+    }
+    assert stories(story, NOW + 60, request="boot-7") == [told]
+    assert stories(story, NOW + 60, request="boot-8") == []
+
+
+def test_good_ones_do_not_wash_away_those_with_trouble(story: Story) -> None:
+    story.at(NOW, arrived(), Refuse(R, Reason.NO_WORKERS))
+    for number in range(100, 100 + 2 * STORIES_MAX):
+        request = RequestId(number)
+        story.at(NOW + number, arrived(request), forward(A, 1, request))
+        good = Answer(request, A, WorkerReply(Outcome.ANSWER), 1, ())
+        story.at(NOW + number + 0.1, None, good)
+    later = NOW + 9999
+    assert [told["request"] for told in stories(story, later, troubled=True)] == ["boot-7"]
+    latest = [told["request"] for told in stories(story, later, last=2)]
+    assert latest == [f"boot-{99 + 2 * STORIES_MAX - 1}", f"boot-{99 + 2 * STORIES_MAX}"]
+    assert stories(story, later, request="boot-100") == []
+
+
+def test_the_story_of_an_open_request_says_who_has_it() -> None:
+    dispatcher = Dispatcher(Limits(), ["a"])
+    story = Story()
+
+    def at(now: float, event: Event) -> None:
+        story.observer.note(now, event, dispatcher.step(event, now))
+
+    at(NOW, ev.SlotAdded("a-1", "a"))
+    at(NOW, ev.WorkerConnected(A))
+    at(NOW, ev.WorkerReady(A))
+    at(NOW, arrived())
+    (told,) = stories(story, NOW + 2, dispatcher, request="boot-7")
+    assert (told["state"], told["took_ms"]) == ("open", 2000.0)
+    assert [(one["worker"], one["ended"]) for one in told["tries"]] == [("a-1", "running")]
+
+
+def test_an_error_of_the_handler_is_trouble_and_a_client_that_left_too(story: Story) -> None:
+    story.at(NOW, arrived(), forward(A, 1))
+    story.at(NOW + 1, None, answer(A, 1, status=500))
+    story.at(NOW + 2, arrived())
+    story.at(NOW + 3, None, Forget(R))
+    told = stories(story, NOW + 4, troubled=True)
+    assert [(one["state"], one["status"]) for one in told] == [("answered", 500), ("gone", None)]

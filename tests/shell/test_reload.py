@@ -34,6 +34,8 @@ def test_pools_and_limits_may_change(new: Config) -> None:
         (replace(OLD, limits=Limits(max_body_bytes=1)), "max_body cannot change"),
         (replace(OLD, limits=Limits(client_limit=1025)), "client_limit can be lowered but not"),
         (replace(OLD, log_format="json"), "log_format cannot change"),
+        (replace(OLD, dashboard="127.0.0.1:80"), "dashboard cannot change"),
+        (replace(OLD, dashboard_admin=True), "dashboard_admin cannot change"),
         (replace(OLD, pools=(Pool(name="s", handler="m:a"),)), "pool 's' cannot change between"),
         (replace(OLD, pools=(Pool(name="a", handler=None),)), "pool 'a' cannot change between"),
     ],

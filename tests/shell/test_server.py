@@ -87,7 +87,7 @@ assert wait_for("ready") == 2
 dial(1, old)
 assert wait_for("released") == 1
 ours.sendall(b'{"op": "status", "id": 1}\\n')
-snapshot = next(m for m in map(json.loads, lines) if m["op"] == "status")["snapshot"]
+snapshot = next(m for m in map(json.loads, lines) if m["op"] == "status")
 assert snapshot["workers"]["w-1"]["state"] == "idle", snapshot
 lines.close()
 ours.close()

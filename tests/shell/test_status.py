@@ -21,6 +21,7 @@ def worker(name: str, **fields: Any) -> dict[str, Any]:
         "died": 0,
         "garbled": 0,
         "busy_ms": 0.0,
+        "stack": "",
     }
     return defaults | fields
 
@@ -113,3 +114,14 @@ def test_control_characters_of_workers_never_reach_the_terminal() -> None:
 def test_a_long_why_is_cut() -> None:
     lines = render(status(worker("a-1", why="x" * 500))).splitlines()
     assert lines[4].endswith("  " + "x" * 77 + "...")
+
+
+def test_the_stack_of_a_worker_that_hung_stands_below() -> None:
+    stack = 'Thread 0x1 (most recent call first):\n  File "jobs.py", line 3 in \x1b[2Jspin'
+    shown = render(status(worker("a-1", state="starting", stack=stack), worker("a-2")))
+    assert (
+        "where a-1 hung:\n"
+        "    Thread 0x1 (most recent call first):\n"
+        '      File "jobs.py", line 3 in \\u001b[2Jspin\n'
+    ) in shown
+    assert "where a-2" not in shown

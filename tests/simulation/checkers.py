@@ -17,6 +17,7 @@ from tests.simulation.situations import Observer
 from tests.simulation.try_checks import (
     check_ejected,
     check_kill,
+    check_readmitted,
     check_released,
     check_reply_dropped,
     check_try_failed,
@@ -29,6 +30,7 @@ _CHECKS: dict[type, Callable[[Ledger, float, Any], None]] = {
     ev.Kill: check_kill,
     ev.Released: check_released,
     ev.Ejected: check_ejected,
+    ev.Readmitted: check_readmitted,
     ev.ReplyDropped: check_reply_dropped,
     ev.Answer: check_answer,
     ev.Refuse: check_refuse,

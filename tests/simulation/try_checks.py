@@ -141,6 +141,12 @@ def check_ejected(ledger: Ledger, now: float, action: ev.Ejected) -> None:
         raise Violation("ejection", f"{action} because of {ledger.event}, not for {duration_s} s")
 
 
+def check_readmitted(ledger: Ledger, now: float, action: ev.Readmitted) -> None:
+    worker = ledger.roster.find(action.worker)
+    if worker is None or worker.state is not State.EJECTED or worker.ejected_until > now:
+        raise Violation("ejection", f"{action}, but it was not to be")
+
+
 def check_reply_dropped(ledger: Ledger, now: float, action: ev.ReplyDropped) -> None:
     released, reply = ledger.roster.released, ledger.roster.replies.get(action.request)
     if reply is None or released is None or released.worker != action.worker:

@@ -37,6 +37,10 @@ def note_action(books: Books, action: Action, now: float) -> None:
             ejected = _known(books, worker)
             ejected.state, ejected.ejected_until = State.EJECTED, now + duration_s
             ejected.ejections += 1
+        case ev.Readmitted(worker):
+            ejected = _known(books, worker)
+            assert ejected.state is State.EJECTED, f"it is {ejected.state}"
+            assert ejected.ejected_until <= now, "its time is not over"
         case ev.ReplyDropped(worker, number):
             assert books.pay("dropped", worker, number), "the reply was wanted"
 

@@ -1,0 +1,138 @@
+"""What is counted, for each worker, each pool and the whole."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from balancer.core.events import Reason, Why
+from balancer.histogram import Histogram, quantile_s
+
+NOBODY = ""
+"""Stands for a pool where a request had an end without a worker."""
+_TOTALS = (
+    "requests",
+    "tries",
+    "failovers",
+    "batches",
+    "batched",
+    "late_replies",
+    "ejections",
+    "clients_gone",
+)
+
+
+@dataclass(slots=True)
+class PoolFigures:
+    latency: Histogram = field(default_factory=Histogram)
+    """From arrival to answer, of those that its workers answered."""
+    queue_time: Histogram = field(default_factory=Histogram)
+    """From arrival to the first try, of those that it had first."""
+    tries: Counter[str] = field(default_factory=Counter)
+    """By how they ended."""
+
+    def snapshot(self) -> dict[str, Any]:
+        tries = {outcome: self.tries[outcome] for outcome in ("answer", *Why)}
+        return {
+            "latency": _of_histogram(self.latency),
+            "queue_time": _of_histogram(self.queue_time),
+            "tries": tries,
+        }
+
+
+@dataclass(slots=True)
+class WorkerFigures:
+    slot: str
+    pool: PoolFigures
+    served: int = 0
+    failures: Counter[Why] = field(default_factory=Counter)
+    busy_s: float = 0.0
+    busy_until: float = 0.0
+    started_at: float = 0.0
+    """The latest try's, or batch's."""
+    took: Histogram = field(default_factory=Histogram)
+    """Its tries that ended with an answer."""
+
+    def note_busy(self, since: float, until: float) -> None:
+        """A batch counts once, whatever it holds; a worker is never busy with two things."""
+        self.busy_s += max(0.0, until - max(since, self.busy_until))
+        self.busy_until = until
+
+    def snapshot(self) -> dict[str, Any]:
+        failures = {why.value: self.failures[why] for why in Why}
+        p50_s, p99_s = (quantile_s(self.took.counts, share) for share in (0.5, 0.99))
+        return {
+            "served": self.served,
+            **failures,
+            "busy_ms": round(self.busy_s * 1000, 1),
+            "p50_ms": _in_ms(p50_s),
+            "p99_ms": _in_ms(p99_s),
+        }
+
+
+class Figures:
+    """Of everything; slots that are gone keep theirs, for totals never fall."""
+
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()
+        self.by_status: Counter[int] = Counter()
+        self.by_reason: Counter[str] = Counter()
+        self._pools: dict[str, PoolFigures] = {NOBODY: PoolFigures()}
+        self._workers: dict[str, WorkerFigures] = {}
+
+    def add(self, slot: str, pool: str) -> None:
+        """A slot belongs to this pool."""
+        figures = self._pools.setdefault(pool, PoolFigures())
+        if slot in self._workers:
+            self._workers[slot].pool = figures
+        else:
+            self._workers[slot] = WorkerFigures(slot, figures)
+
+    def worker(self, slot: str) -> WorkerFigures:
+        if slot not in self._workers:
+            self.add(slot, NOBODY)
+        return self._workers[slot]
+
+    @property
+    def of_nobody(self) -> PoolFigures:
+        return self._pools[NOBODY]
+
+    def count_answers(self, answers: Iterable["Answered"]) -> None:
+        """Of workers, in the order in which they came."""
+        for _, arrived_at, worker, started_at, ended_at, status, is_first_try in answers:
+            worker.served += 1
+            worker.note_busy(started_at, ended_at)
+            worker.took.note(ended_at - started_at)
+            pool = worker.pool
+            pool.tries["answer"] += 1
+            pool.latency.note(ended_at - arrived_at)
+            if is_first_try:
+                pool.queue_time.note(started_at - arrived_at)
+            self.by_status[status] += 1
+            if status != 200:
+                self.by_reason["handler_error" if status == 500 else Reason.MALFORMED] += 1
+
+    def pools(self) -> list[dict[str, Any]]:
+        return [{"name": name, **pool.snapshot()} for name, pool in self._pools.items()]
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            **{name: self.totals[name] for name in _TOTALS},
+            "answered": sum(self.by_status.values()),
+            "by_status": {str(status): n for status, n in sorted(self.by_status.items())},
+            "by_reason": dict(sorted(self.by_reason.items())),
+        }
+
+
+Answered = tuple[int, float, WorkerFigures, float, float, int, bool]
+"""Request, its arrival, its worker, the try's start and end, status, and whether it was the first
+try. A plain tuple, made for each request, costs a quarter of one with names."""
+
+
+def _of_histogram(histogram: Histogram) -> dict[str, Any]:
+    counts = {str(number): count for number, count in sorted(histogram.counts.items())}
+    return {"counts": counts, "sum_s": round(histogram.sum_s, 6)}
+
+
+def _in_ms(duration_s: float | None) -> float | None:
+    return None if duration_s is None else round(duration_s * 1000, 3)
