@@ -62,6 +62,15 @@ class RuntimeDirectory:
         """A fresh address for each incarnation: nothing sent to one can reach its successor."""
         return f"ipc://{self.path}/w{place}.{incarnation}"
 
+    def write_secret(self, name: str, text: str) -> Path:
+        """Have the text in a file that only our user can read; gone with the directory."""
+        path = self.path / name
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(f"{text}\n")
+        return path
+
     def discard(self, endpoint: str) -> None:
         """Remove the socket file that a dead worker left behind."""
         Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)

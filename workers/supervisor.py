@@ -17,6 +17,7 @@ from workers.balancer_process import BalancerProcess
 from workers.commands import Commands
 from workers.console import Console, as_json
 from workers.crew import Crew
+from workers.dashboard_process import DashboardProcess
 from workers.loop import Loop, Timer
 from workers.reload import Reload
 from workers.steering import Impossible, Steering
@@ -97,6 +98,9 @@ class Supervisor:
             self._steering,
             self._on_stop_command,
         )
+        self._dashboard = DashboardProcess(
+            self._around, lambda trouble: self._fail(trouble, CANNOT_BIND)
+        )
         self._console.feed.on_watched = self._tell_if_watched
 
     @property
@@ -115,7 +119,11 @@ class Supervisor:
         self._loop.after(QUIET_START_S, self._console.release)
         self._balancer.start()
         self._crew.start()
+        self._dashboard.start()
         while not (self._is_stopping and self._is_empty()):
+            self._loop.turn()
+        self._dashboard.stop()
+        while self._dashboard.pid is not None:
             self._loop.turn()
         if not self.complaint:
             self._log("stopped")
@@ -166,6 +174,7 @@ class Supervisor:
     def _reap(self) -> None:
         self._crew.reap()
         self._reload.reap()
+        self._dashboard.reap()
         process = self._balancer.process
         if process is not None and process.reap():
             trouble = self._balancer.note_exit()
@@ -178,7 +187,8 @@ class Supervisor:
 
     def _reap_strangers(self) -> None:
         """As PID 1 of a container we inherit every orphan; ours are known to be alive."""
-        ours = {*self._crew.pids, *self._reload.pids, self._balancer.pid or 0}
+        ours = {*self._crew.pids, *self._reload.pids}
+        ours |= {self._balancer.pid or 0, self._dashboard.pid or 0}
         with contextlib.suppress(ChildProcessError):  # nobody is left, at the end
             while (
                 dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -1,8 +1,10 @@
 """A real cluster for a test: started through run_cluster.py, watched from outside, stopped."""
 
+import contextlib
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,11 +28,19 @@ T = TypeVar("T")
 _numbers = count(1)
 
 
+def free_port() -> int:
+    """One that nobody has at the moment, nor is given to whoever connects somewhere: systems take
+    those from 32768 on."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def free_address() -> str:
     """An address on loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
