@@ -79,14 +79,16 @@ class Observer:
         return said
 
     def _count_try(self, now: float, action: Forward) -> None:
-        totals = self._figures.totals
-        totals["tries"] += 1
-        totals["failovers"] += action.attempt > 1
-        self._figures.worker(action.worker.slot).started_at = now
+        figures, slot = self._figures, action.worker.slot
+        figures.totals["tries"] += 1
+        if action.attempt > 1:
+            figures.totals["failovers"] += 1
+        (figures.workers.get(slot) or figures.worker(slot)).started_at = now
 
     def _note_answer(self, now: float, action: Answer) -> float:
         """How long the client has waited for it."""
-        worker, request = self._figures.worker(action.worker.slot), action.request
+        figures, slot, request = self._figures, action.worker.slot, action.request
+        worker = figures.workers.get(slot) or figures.worker(slot)
         arrived_at, status = self._arrived_at.pop(request), action.reply.status
         failed = self._failed.pop(request, ()) if action.tried else ()
         self._uncounted.append(
@@ -161,7 +163,7 @@ class Observer:
         self._count()
         worker = self._figures.worker(action.worker.slot)
         worker.failures[action.why] += 1
-        worker.pool.tries[action.why] += 1
+        worker.pool.failures[action.why] += 1
         started_at = now - action.took_s
         if action.why is not Why.TIMEOUT:
             worker.note_busy(started_at, now)
