@@ -11,6 +11,7 @@ from balancer.histogram import Histogram, quantile_s
 
 NOBODY = ""
 """Stands for a pool where a request had an end without a worker."""
+_FAILURES = {why.value: 0 for why in Why}
 _TOTALS = (
     "requests",
     "tries",
@@ -30,14 +31,14 @@ class PoolFigures:
     queue_time: Histogram = field(default_factory=Histogram)
     """From arrival to the first try, of those that it had first."""
     answers: int = 0
-    failures: Counter[Why] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     """Its tries, by how they ended."""
 
     def snapshot(self) -> dict[str, Any]:
         return {
             "latency": _of_histogram(self.latency),
             "queue_time": _of_histogram(self.queue_time),
-            "tries": {"answer": self.answers, **{why.value: self.failures[why] for why in Why}},
+            "tries": {"answer": self.answers, **_FAILURES, **self.failures},
         }
 
 
@@ -46,7 +47,7 @@ class WorkerFigures:
     slot: str
     pool: PoolFigures
     served: int = 0
-    failures: Counter[Why] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     busy_s: float = 0.0
     busy_until: float = 0.0
     started_at: float = 0.0
@@ -60,14 +61,14 @@ class WorkerFigures:
         self.busy_until = until
 
     def snapshot(self) -> dict[str, Any]:
-        failures = {why.value: self.failures[why] for why in Why}
-        p50_s, p99_s = (quantile_s(self.took.counts, share) for share in (0.5, 0.99))
+        counts = self.took.counts
         return {
             "served": self.served,
-            **failures,
+            **_FAILURES,
+            **self.failures,
             "busy_ms": round(self.busy_s * 1000, 1),
-            "p50_ms": _in_ms(p50_s),
-            "p99_ms": _in_ms(p99_s),
+            "p50_ms": _in_ms(quantile_s(counts, 0.5)),
+            "p99_ms": _in_ms(quantile_s(counts, 0.99)),
         }
 
 

@@ -55,11 +55,10 @@ def quantile_s(counts: Counts, share: float) -> float | None:
 
     What is beyond the last limit is said to take so long.
     """
-    wanted = share * sum(counts.values())
-    seen = 0
+    missing = share * sum(counts.values())
     for number in sorted(counts):
-        seen += counts[number]
-        if counts[number] and seen >= wanted:
+        missing -= counts[number]
+        if missing <= 0:
             return LIMITS_S[min(number, len(LIMITS_S) - 1)]
     return None
 

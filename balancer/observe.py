@@ -162,8 +162,8 @@ class Observer:
     def _note_failed_try(self, now: float, action: TryFailed) -> None:
         self._count()
         worker = self._figures.worker(action.worker.slot)
-        worker.failures[action.why] += 1
-        worker.pool.failures[action.why] += 1
+        worker.failures[action.why.value] += 1
+        worker.pool.failures[action.why.value] += 1
         started_at = now - action.took_s
         if action.why is not Why.TIMEOUT:
             worker.note_busy(started_at, now)
@@ -217,13 +217,15 @@ class Observer:
 
     def _occupation(self, member: Member, now: float) -> dict[str, Any]:
         held, alarm = member.held, member.alarm
-        is_ejected = member.state is State.EJECTED and alarm is not None
-        return {
-            "request": self.names(held.requests) if held else None,
-            "request_age_ms": lines.ms(now - held.started_at) if held else None,
-            "overdue_s": round(now - held.expires_at, 1) if held else None,
-            "back_in_s": round(alarm.when - now, 1) if is_ejected and alarm else None,
-        }
+        if held is not None:
+            return {
+                "request": self.names(held.requests),
+                "request_age_ms": lines.ms(now - held.started_at),
+                "overdue_s": round(now - held.expires_at, 1),
+            }
+        if member.state is State.EJECTED and alarm is not None:
+            return {"back_in_s": round(alarm.when - now, 1)}
+        return {}
 
     def names(self, requests: Sequence[RequestId]) -> str | None:
         """What a worker holds, in words: of a batch the first few."""
