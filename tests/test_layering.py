@@ -18,8 +18,8 @@ GROUPS = {
     "command line": """
         balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling""",
     "launcher": """
-        workers.supervisor workers.commands workers.snapshot workers.steering
-        workers.dashboard_process workers.crew workers.rolling workers.turns
+        workers.supervisor workers.commands workers.snapshot workers.why workers.steering
+        workers.dashboard_process workers.recovery workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving
         workers.worker_process workers.surroundings workers.balancer_process workers.process
         workers.reports workers.restart workers.loop workers.console workers.feed
