@@ -1,7 +1,9 @@
 """A cluster that was started at a terminal, which is closed: by the same signal as a reload."""
 
+import contextlib
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -43,15 +45,18 @@ def at_terminal(
     try:
         yield launcher, ours
     finally:
-        launcher.kill()
+        for pid in processes_of_session_tree(launcher.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         launcher.wait(5)
 
 
 def read_until(terminal: int, text: bytes) -> None:
     output, deadline = b"", time.monotonic() + 20
     while text not in output and time.monotonic() < deadline:
-        output += os.read(terminal, 4096)
-    assert text in output
+        if select.select([terminal], [], [], 0.1)[0]:
+            output += os.read(terminal, 4096)
+    assert text in output, output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it needs the tools of Linux")
