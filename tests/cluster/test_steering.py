@@ -126,6 +126,19 @@ def test_what_is_drained_stays_so_when_others_die_the_balancer_too(cluster: Clus
     cluster.wait_for_workers(2)
 
 
+def test_what_is_drained_while_a_restart_goes_round_is_passed_over(cluster: Cluster) -> None:
+    before = {worker["name"]: worker["pid"] for worker in cluster.look()["workers"]}
+    ask(cluster.name, "restart")
+    assert ask(cluster.name, "drain", worker="slow-2")["changed"]
+    wait_until(lambda: cluster.worker("slow-1")["pid"] not in (None, before["slow-1"]))
+    wait_until(lambda: not is_alive(before["slow-1"]) and not is_alive(before["slow-2"]))
+    assert state(cluster, "slow-2") == "drained"
+    ask(cluster.name, "restart")  # the turns go on
+    now = cluster.worker("slow-1")["pid"]
+    wait_until(lambda: cluster.worker("slow-1")["pid"] not in (None, now))
+    assert state(cluster, "slow-2") == "drained"
+
+
 def test_with_everybody_drained_there_is_an_honest_503(cluster: Cluster) -> None:
     for name in ("slow-1", "slow-2"):
         do(cluster, "drain", name)
