@@ -24,6 +24,9 @@ GROUPS = {
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.outbox balancer.observe""",
+    "dashboard": """
+        balancer.dashboard balancer.dashboard.shown balancer.dashboard.metrics
+        balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
         workers.finding workers.demo""",
@@ -55,6 +58,7 @@ MAY_USE = {
     "command line": "launcher, control, configuration, text, figures",
     "launcher": "control, configuration, lifeline, text, figures",
     "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
+    "dashboard": "control, lifeline, text, figures, core",
     "worker process": "lifeline, wire, core",
     "client": "configuration, sockets, wire, text",
     "control": "text",
@@ -81,6 +85,7 @@ USED_BY = {
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
     "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
+    "prometheus_client": "balancer.dashboard.metrics",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
     "importlib": "workers.finding balancer.cli",
