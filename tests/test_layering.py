@@ -25,8 +25,9 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.outbox balancer.observe""",
     "dashboard": """
-        balancer.dashboard balancer.dashboard.shown balancer.dashboard.metrics
-        balancer.dashboard.readings""",
+        balancer.dashboard balancer.dashboard.board balancer.dashboard.cluster
+        balancer.dashboard.memory balancer.dashboard.shown balancer.dashboard.stream
+        balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
         workers.finding workers.demo""",
@@ -84,7 +85,9 @@ USED_BY = {
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
-    "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
+    "asyncio": """
+        balancer.client.asynchronous balancer.client.async_mapping balancer.dashboard.board
+        balancer.dashboard.cluster balancer.dashboard.stream""",
     "prometheus_client": "balancer.dashboard.metrics",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
