@@ -25,7 +25,10 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.outbox balancer.observe""",
     "dashboard": """
-        balancer.dashboard balancer.dashboard.board balancer.dashboard.cluster
+        balancer.dashboard balancer.dashboard.__main__ balancer.dashboard.serving
+        balancer.dashboard.application
+        balancer.dashboard.admin balancer.dashboard.guard balancer.dashboard.connections
+        balancer.dashboard.binding balancer.dashboard.board balancer.dashboard.cluster
         balancer.dashboard.memory balancer.dashboard.shown balancer.dashboard.stream
         balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
@@ -86,9 +89,14 @@ USED_BY = {
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
     "asyncio": """
-        balancer.client.asynchronous balancer.client.async_mapping balancer.dashboard.board
-        balancer.dashboard.cluster balancer.dashboard.stream""",
-    "prometheus_client": "balancer.dashboard.metrics",
+        balancer.client.asynchronous balancer.client.async_mapping
+        balancer.dashboard.__main__ balancer.dashboard.serving balancer.dashboard.board
+        balancer.dashboard.cluster balancer.dashboard.connections balancer.dashboard.stream""",
+    "starlette": """
+        balancer.dashboard.application balancer.dashboard.admin balancer.dashboard.guard""",
+    "uvicorn": "balancer.dashboard.serving balancer.dashboard.connections",
+    "h11": "balancer.dashboard.connections",
+    "prometheus_client": "balancer.dashboard.application balancer.dashboard.metrics",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
     "importlib": "workers.finding balancer.cli",
@@ -106,6 +114,8 @@ LOADS_NEITHER = {
     "workers.supervisor": "zmq msgpack asyncio",
     "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",
+    "balancer.dashboard.__main__": "starlette uvicorn h11 prometheus_client",
+    "balancer.dashboard.serving": "zmq msgpack tomllib workers",
 }
 """What a process must be able to start without: it costs time, or must not be forked."""
 
