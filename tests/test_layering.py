@@ -28,6 +28,13 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.outbox balancer.observe balancer.figures balancer.stories
         balancer.lines""",
+    "dashboard": """
+        balancer.dashboard balancer.dashboard.__main__ balancer.dashboard.serving
+        balancer.dashboard.application
+        balancer.dashboard.admin balancer.dashboard.guard balancer.dashboard.connections
+        balancer.dashboard.binding balancer.dashboard.board balancer.dashboard.cluster
+        balancer.dashboard.memory balancer.dashboard.shown balancer.dashboard.stream
+        balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
         workers.finding workers.demo""",
@@ -59,6 +66,7 @@ MAY_USE = {
     "command line": "launcher, control, configuration, text, figures",
     "launcher": "control, configuration, lifeline, text, figures",
     "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
+    "dashboard": "control, lifeline, text, figures, core",
     "worker process": "lifeline, wire, core",
     "client": "configuration, sockets, wire, text",
     "control": "text",
@@ -84,7 +92,15 @@ USED_BY = {
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
-    "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
+    "asyncio": """
+        balancer.client.asynchronous balancer.client.async_mapping
+        balancer.dashboard.__main__ balancer.dashboard.serving balancer.dashboard.board
+        balancer.dashboard.cluster balancer.dashboard.connections balancer.dashboard.stream""",
+    "starlette": """
+        balancer.dashboard.application balancer.dashboard.admin balancer.dashboard.guard""",
+    "uvicorn": "balancer.dashboard.serving balancer.dashboard.connections",
+    "h11": "balancer.dashboard.connections",
+    "prometheus_client": "balancer.dashboard.application balancer.dashboard.metrics",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
     "importlib": "workers.finding balancer.cli",
@@ -102,6 +118,8 @@ LOADS_NEITHER = {
     "workers.supervisor": "zmq msgpack asyncio",
     "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",
+    "balancer.dashboard.__main__": "starlette uvicorn h11 prometheus_client",
+    "balancer.dashboard.serving": "zmq msgpack tomllib workers",
 }
 """What a process must be able to start without: it costs time, or must not be forked."""
 
