@@ -46,9 +46,10 @@ def worker_names(cluster: Cluster) -> list[str]:
 
 
 class Load:
-    """Requests of 20 ms without end, four at a time; ``stop`` gives how each ended."""
+    """Requests of some sleep without end, four at a time; ``stop`` gives how each ended."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, sleep_s: float = 0.02) -> None:
+        self._sleep_s = sleep_s
         self._client = Client(address, timeout=20)
         self._is_over = threading.Event()
         self._statuses: list[int] = []
@@ -58,7 +59,7 @@ class Load:
 
     def _ask(self) -> None:
         while not self._is_over.is_set():
-            self._statuses.append(self._client.send(0.02).status)
+            self._statuses.append(self._client.send(self._sleep_s).status)
 
     def __len__(self) -> int:
         return len(self._statuses)
