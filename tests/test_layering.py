@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = {
     "front door": "run_cluster",
     "command line": """
-        balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling""",
+        balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling
+        balancer.bench.command balancer.bench.arguments""",
+    "bench": """
+        balancer.bench balancer.bench.plan balancer.bench.payload balancer.bench.schedule
+        balancer.bench.load balancer.bench.killing balancer.bench.tally balancer.bench.latencies
+        balancer.bench.timeline balancer.bench.result balancer.bench.report balancer.bench.text
+        balancer.bench.progress""",
     "launcher": """
         workers.supervisor workers.commands workers.snapshot workers.why workers.steering
         workers.dashboard_process workers.recovery workers.crew workers.rolling workers.turns
@@ -63,7 +69,8 @@ GROUPS = {
 
 MAY_USE = {
     "front door": "command line",
-    "command line": "launcher, control, configuration, text, figures",
+    "command line": "bench, launcher, control, configuration, text, figures",
+    "bench": "client, control, configuration, text, figures, wire",
     "launcher": "control, configuration, lifeline, text, figures",
     "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
     "dashboard": "control, lifeline, text, figures, core",
