@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+from tests.benchmarks.onlookers import onlookers
 from tests.benchmarks.plans import Outcome, Plan
 from tests.benchmarks.processes import Peer, PeerFailed, deadline, peer
 from tests.chaos.processes import children_of
 from tests.cluster.running import (
     PROJECT,
     Cluster,
+    free_port,
     processes_of_session_tree,
     run_cluster_command,
 )
@@ -112,18 +114,39 @@ def ours(*options: str) -> Open:
 
     @contextmanager
     def open_cluster(setting: Setting) -> Iterator[Running]:
-        cluster = Cluster(setting.job, "-w", str(setting.workers), *options)
-        cluster.start()
-        with closing(cluster):
-            cluster.wait_for_log("ready on", START_TIMEOUT_S)
-            cluster.wait_for_workers(setting.workers, START_TIMEOUT_S)
-            pids = sorted(processes_of_session_tree(cluster.launcher.pid))
-            [balancer_pid] = children_of(cluster.launcher.pid, "balancer")
-            worker_pids = children_of(cluster.launcher.pid, "workers")
-            with dealer(cluster.address) as load:
-                yield Running(load, pids, cluster.address, balancer_pid, worker_pids)
+        with _cluster(setting, *options) as cluster, _loaded(cluster) as running:
+            yield running
 
     return open_cluster
+
+
+@contextmanager
+def open_watched(setting: Setting) -> Iterator[Running]:
+    """Our own with everybody looking on; of those only its dashboard is counted."""
+    port = free_port()
+    with _cluster(setting, "--dashboard", f"127.0.0.1:{port}") as cluster:
+        cluster.wait_for_log("dashboard   on", START_TIMEOUT_S)
+        with onlookers(cluster, port), _loaded(cluster) as running:
+            yield running
+
+
+@contextmanager
+def _cluster(setting: Setting, *options: str) -> Iterator[Cluster]:
+    cluster = Cluster(setting.job, "-w", str(setting.workers), *options)
+    cluster.start()
+    with closing(cluster):
+        cluster.wait_for_log("ready on", START_TIMEOUT_S)
+        cluster.wait_for_workers(setting.workers, START_TIMEOUT_S)
+        yield cluster
+
+
+@contextmanager
+def _loaded(cluster: Cluster) -> Iterator[Running]:
+    pids = sorted(processes_of_session_tree(cluster.launcher.pid))
+    [balancer_pid] = children_of(cluster.launcher.pid, "balancer")
+    worker_pids = children_of(cluster.launcher.pid, "workers")
+    with dealer(cluster.address) as load:
+        yield Running(load, pids, cluster.address, balancer_pid, worker_pids)
 
 
 def dealer(*endpoints: str) -> AbstractContextManager[Peer]:
@@ -175,4 +198,5 @@ CONTESTANTS: dict[str, Open] = {
     "pebble": within("pebble"),
     "strict": ours(),
     "batch": ours(*BATCH_OPTIONS),
+    "watched": open_watched,
 }

@@ -54,6 +54,12 @@ def _payload(turn: Turn, running: Running, size_bytes: int) -> Figures:
     return figures
 
 
+def measure_watched(turn: Turn) -> Sections:
+    """Long enough for what comes once a second to come several times."""
+    with turn.opened() as running:
+        return {section_of(64): figures_of(running.run(turn.plan(Plan(64, 5.0))))}
+
+
 ROWS = [
     Row(
         "echo",
@@ -68,5 +74,14 @@ ROWS = [
         (Column("MB/s", 1, is_compared=True), Column("p50 ms", 2), Column("CPU s/GB", 2)),
         measure_payloads,
         EVERYBODY,
+    ),
+    Row(
+        "watched",
+        "echo of 100 bytes, 4 workers, with page, scrapes, top and events",
+        (RATE, *LATENCIES, CPU),
+        measure_watched,
+        ("strict", "watched"),
+        rounds=5,
+        is_default=False,
     ),
 ]
