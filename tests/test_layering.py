@@ -16,7 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = {
     "front door": "run_cluster",
     "command line": """
-        balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling""",
+        balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling
+        balancer.top.command""",
+    "top": """
+        balancer.top balancer.top.view balancer.top.contact balancer.top.model
+        balancer.top.keys balancer.top.terminal balancer.top.interruptions
+        balancer.top.screen balancer.top.plan balancer.top.header balancer.top.sparkline
+        balancer.top.table balancer.top.columns balancer.top.footer balancer.top.help
+        balancer.top.lines balancer.top.words""",
     "launcher": """
         workers.supervisor workers.commands workers.snapshot workers.steering
         workers.dashboard_process workers.crew workers.rolling workers.turns
@@ -56,7 +63,8 @@ GROUPS = {
 
 MAY_USE = {
     "front door": "command line",
-    "command line": "launcher, control, configuration, text, figures",
+    "command line": "top, launcher, control, configuration, text, figures",
+    "top": "control, text, figures",
     "launcher": "control, configuration, lifeline, text, figures",
     "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
     "worker process": "lifeline, wire, core",
@@ -85,6 +93,9 @@ USED_BY = {
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
     "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
+    "rich": """
+        balancer.top.view balancer.top.screen balancer.top.header balancer.top.table
+        balancer.top.columns balancer.top.footer balancer.top.help balancer.top.lines""",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
     "importlib": "workers.finding balancer.cli",
@@ -98,7 +109,7 @@ USED_BY = {
 """What only these modules may import, whatever the group."""
 
 LOADS_NEITHER = {
-    "run_cluster": "zmq msgpack asyncio",
+    "run_cluster": "zmq msgpack asyncio rich",
     "workers.supervisor": "zmq msgpack asyncio",
     "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",
