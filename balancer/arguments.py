@@ -210,7 +210,7 @@ def _refuse_stray_word(word: str) -> None:
     if word in COMMANDS:
         raise ConfigError(f"{word!r} must be the first word: {PROGRAM} {word} [options]")
     if ":" not in word:
-        # A first letter is rarely mistyped, and 'tap' must not become 'stop'.
+        # A first letter is rarely mistyped, and 'atop' must not become 'stop'.
         hint = _nearest(word, [command for command in COMMANDS if command[:1] == word[:1]])
         raise ConfigError(
             f"{word!r} is neither a command nor a handler (module:attribute)"

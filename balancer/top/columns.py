@@ -51,7 +51,8 @@ def last_death(worker: Worker) -> str:
     if not worker["last_death"]:
         return ""
     ago_s = worker["last_death_age_s"]
-    return str(worker["last_death"]) + ("" if ago_s is None else f" {age(ago_s)} ago")
+    ago = "" if ago_s is None else f", {age(ago_s).split()[0]} ago"
+    return f"{worker['last_death']}{ago}"
 
 
 def _state(worker: Worker) -> Text:

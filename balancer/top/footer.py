@@ -2,9 +2,20 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from balancer.top.lines import GAP, MARGIN, QUIET, RIGHT_MARGIN, STRONG, TROUBLE, WARNING, wrapped
+from balancer.top.lines import (
+    GAP,
+    MARGIN,
+    QUIET,
+    RIGHT_MARGIN,
+    STRONG,
+    TROUBLE,
+    WARNING,
+    indented,
+    wrapped,
+)
 from balancer.top.model import Message, Model
 from balancer.top.words import harmless, time_of_day
 
@@ -23,22 +34,29 @@ _KEYS = (
 )
 
 
-def happenings(model: Model, rows: int) -> list[Text]:
-    """The last events, the latest at the bottom."""
+def happenings(model: Model, width: int, rows: int) -> list[Text]:
+    """The last events in so many lines, the latest at the bottom; a long one takes two."""
     latest = list(model.events)[-rows:] if rows else []
-    sources = [len(harmless(event.get("source", ""))) for event in latest]
-    width = min(max([_SOURCE_MIN, *sources]), _SOURCE_MAX)
-    return [_happening(event, width) for event in latest]
+    sources = [cell_len(harmless(event.get("source", ""))) for event in latest]
+    source_width = min(max([_SOURCE_MIN, *sources]), _SOURCE_MAX)
+    lines: list[Text] = []
+    for event in reversed(latest):
+        lines[:0] = _happening(event, source_width, width, min(2, rows - len(lines)))
+        if len(lines) == rows:
+            break
+    return lines
 
 
-def _happening(event: Message, source_width: int) -> Text:
+def _happening(event: Message, source_width: int, width: int, lines_max: int) -> list[Text]:
     style = _LEVELS.get(str(event.get("level")), "")
     source = Text(harmless(event.get("source", "")))
     source.truncate(source_width, overflow="ellipsis", pad=True)
-    line = Text(" " * MARGIN).append(time_of_day(str(event.get("time", ""))), QUIET)
-    return (
-        line.append("  ").append_text(source).append(f"  {harmless(event.get('text', ''))}", style)
-    )
+    head = Text(" " * MARGIN).append(time_of_day(str(event.get("time", ""))), QUIET)
+    head.append("  ").append_text(source)
+    said = Text(harmless(event.get("text", "")), style)
+    used = head.cell_len
+    lines = wrapped(said, width - used, lines_max)
+    return [head.append_text(lines[0]), *(indented(line, used) for line in lines[1:])]
 
 
 def footer(model: Model, width: int, now: float) -> list[Text]:
@@ -54,8 +72,8 @@ def footer(model: Model, width: int, now: float) -> list[Text]:
 
 
 def _keys(width: int, known: Sequence[tuple[str, str]]) -> Text:
-    """All if they fit."""
-    for gap, names in ((GAP, known), (2, known), (2, known[-2:])):
+    """All if they fit; the last ones are missed most."""
+    for gap, names in ((GAP, known), (2, known), (2, known[1:]), (2, known[-2:])):
         line = _named(names, gap)
         if line.cell_len <= width - RIGHT_MARGIN:
             return line

@@ -35,8 +35,11 @@ class Interruptions:
 
 
 def suspend() -> None:
-    """What Ctrl-Z does to a program that does not catch it; returns when it is continued."""
-    os.kill(os.getpid(), signal.SIGSTOP)
+    """Do what Ctrl-Z does to a program that does not catch it; returns when it is continued, or at
+    once if there is no shell that could do that."""
+    signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, _ignore)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -52,6 +52,10 @@ def wrapped(text: Text, width: int, lines_max: int) -> list[Text]:
     return [Text(" " * MARGIN + line, style=text.style) for line in lines]
 
 
+def indented(line: Text, columns: int) -> Text:
+    return Text(" " * columns).append_text(line)
+
+
 def fitted(lines: Sequence[Text], width: int, number: int) -> list[Text]:
     """So many lines of exactly this width."""
     result = [line.copy() for line in lines[:number]]

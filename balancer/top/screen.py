@@ -41,7 +41,7 @@ def _with_cluster(model: Model, width: int, height: int, first: list[Text]) -> l
     above += parts["figures"][: plan.figures]
     above += [Text()] * plan.graph_gap + graphs(model, width, plan.graph_lines) + gap
     above += _workers(model, width, plan) + gap + parts["details"][: plan.details]
-    below = happenings(model, plan.events) + gap
+    below = happenings(model, width, plan.events) + gap
     return fitted(above, width, height - len(below)) + fitted(below, width, len(below))
 
 
