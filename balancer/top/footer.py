@@ -68,6 +68,8 @@ def footer(model: Model, width: int, now: float) -> list[Text]:
     if (notice := model.notice(now)) is not None:
         said = Text(harmless(notice.text), style=_NOTICES[notice.kind])
         return wrapped(said, width, NOTICE_LINES_MAX)
+    if model.is_help_shown:
+        return [Text(" " * MARGIN + "any key goes back", QUIET)]
     return [_keys(width, _KEYS if model.workers else _KEYS[-2:])]
 
 

@@ -33,8 +33,7 @@ def help_lines() -> list[Text]:
         _line(Text("TIMEOUT DIED GARBLED", QUIET), "it was too slow, died, or wrote nonsense"),
         _line(Text("P50 P99", QUIET), "how long its tries took: half of them, all but 1 %"),
     ]
-    end = Text(" " * MARGIN + "any key goes back", QUIET)
-    return [*keys, Text(), *states, Text(), *failures, Text(), end]
+    return [*keys, Text(), *states, Text(), *failures]
 
 
 def _coloured(names: str) -> Text:

@@ -95,7 +95,7 @@ class Model:
     def note_connected(self) -> None:
         """A cluster is there. It tells of its last events first."""
         self.events.clear()
-        self.ended_at = None
+        self.ended_at = self._asked_at = None
 
     def note_asked(self, now: float) -> None:
         """A status was asked for."""

@@ -128,10 +128,14 @@ class FakeCluster:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> None:
+    def start(self, is_accepting: bool = True) -> None:
         self._directory = RuntimeDirectory(self.name)
         self._listener = listen(self.name)
         self._listener.setblocking(True)
+        if is_accepting:
+            self.accept()
+
+    def accept(self) -> None:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:

@@ -1,16 +1,31 @@
 """top as a whole: a real process in a pseudo-terminal, before a cluster that is scripted."""
 
+import contextlib
 import signal
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from balancer.control import NotRunning, connect
+from balancer.top.view import DRAW_EVERY_S
 from tests.cluster.running import run_cluster_command, wait_until
 from tests.top.fake_cluster import FakeCluster, answer, event, worker
 from tests.top.terminals import DOWN, UP, top
 
+BEGINS_FRAME = b"\x1b[?2026h"
 THREE = [worker("slow-1"), worker("slow-2", "busy"), worker("slow-3")]
+
+
+def fill_backlog(name: str) -> list[socket.socket]:
+    """Connect until nobody else can."""
+    waiting: list[socket.socket] = []
+    with contextlib.suppress(NotRunning):
+        while True:
+            waiting.append(connect(name, timeout_s=0.0))
+    return waiting
 
 
 def test_it_shows_the_cluster_and_follows_it() -> None:
@@ -32,6 +47,17 @@ def test_it_asks_once_an_interval() -> None:
         terminal.wait_for("line 499")
         assert len(cluster.asked_for("status")) <= 7
         assert len(cluster.asked_for("events")) == 1
+
+
+def test_many_events_are_drawn_a_few_times() -> None:
+    with FakeCluster(*THREE) as cluster, top(cluster.name, "--interval", "1h") as terminal:
+        terminal.wait_for("▸ slow-1")
+        before, began_at = terminal.output.count(BEGINS_FRAME), time.monotonic()
+        for number in range(1000):
+            cluster.emit(event(f"line {number} ends"))
+        terminal.wait_for("line 999 ends")
+        frames = terminal.output.count(BEGINS_FRAME) - before
+        assert frames <= (time.monotonic() - began_at) / DRAW_EVERY_S + 2
 
 
 def test_a_kill_is_confirmed_then_sent_and_its_answer_shown() -> None:
@@ -68,7 +94,7 @@ def test_a_key_in_pieces_is_one_key_and_what_is_pasted_is_none() -> None:
 
 
 def test_it_follows_the_size_of_its_window() -> None:
-    with FakeCluster(*THREE) as cluster, top(cluster.name) as terminal:
+    with FakeCluster(*THREE) as cluster, top(cluster.name, "--interval", "1h") as terminal:
         terminal.wait_for("FAILED", "q quit")
         terminal.resize(160, 45)
         terminal.wait_for("EMPTY  TIMEOUT  DIED  GARBLED", "q quit")
@@ -137,7 +163,9 @@ def test_it_is_suspended_and_continued_like_any_program() -> None:
 def test_where_no_shell_could_continue_it_it_is_not_suspended() -> None:
     with FakeCluster(*THREE) as cluster, top(cluster.name) as terminal:
         terminal.wait_for("▸ slow-1")
-        terminal.press("\x1aj")
+        terminal.press("\x1a")
+        terminal.wait_until(lambda _: terminal.output.count(b"\x1b[?1049h") == 2)
+        terminal.press("j")
         terminal.wait_for("▸ slow-2")
 
 
@@ -171,6 +199,19 @@ def test_a_silent_launcher_is_told_of_and_not_asked_again() -> None:
         assert len(cluster.asked_for("status")) == asked
         terminal.press("q")
         assert terminal.wait_for_end() == 0
+
+
+def test_a_launcher_that_takes_in_nobody_is_told_of_until_it_does() -> None:
+    cluster = FakeCluster(*THREE)
+    cluster.start(is_accepting=False)
+    waiting = fill_backlog(cluster.name)
+    with top(cluster.name) as terminal:
+        terminal.wait_for("no answer for 2.")
+        for connection in waiting:
+            connection.close()
+        cluster.accept()
+        terminal.wait_for("▸ slow-1", "running")
+    cluster.stop()
 
 
 def test_an_order_whose_answer_never_came_is_told_of() -> None:

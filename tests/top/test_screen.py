@@ -144,6 +144,15 @@ def test_three_lines_are_the_cluster_the_selected_worker_and_the_keys(width: int
     assert third.endswith("q quit")
 
 
+def test_what_is_cut_shows_that_it_is() -> None:
+    model = model_of(*five_workers())
+    model.note_message(NOW, event("line " * 50))
+    screen = shown(model, 30)
+    assert screen.splitlines()[0] == "  shop   running   tcp://127…"
+    lines = shown(model, 60, 40).splitlines()
+    assert lines[-3].endswith("line …")
+
+
 def test_wide_characters_keep_the_columns() -> None:
     screen = shown(model_of(worker("工作者-1", served=5), worker("b-1", served=6)))
     lines = [row(screen, name) for name in ("工作者-1", "b-1")]
