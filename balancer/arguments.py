@@ -23,6 +23,7 @@ COMMANDS = {
     "events": "Show what happens in a running cluster, as it happens.",
     "trace": "Show how a request went, or the latest ones: who tried them, and for how long.",
     "stop": "Let a running cluster finish its requests and end; returns when it is gone.",
+    "bench": "Load a running cluster, kill its workers meanwhile if asked to, show the figures.",
 }
 ORDERS = ("drain", "ready", "restart", "kill", "scale", "events", "trace")
 
@@ -33,7 +34,8 @@ _USAGE = f"""{PROGRAM} [HANDLER ...] [options]     run a cluster
        {PROGRAM} events | trace [REQUEST]       see what happens, or how a request went
        {PROGRAM} drain | ready | restart | kill WORKER
        {PROGRAM} scale POOL N
-       {PROGRAM} stop [--name NAME]             let it finish its requests and end"""
+       {PROGRAM} stop [--name NAME]             let it finish its requests and end
+       {PROGRAM} bench [options]                load it, and show the figures"""
 _DESCRIPTION = """\
 Run Python functions in a supervised pool of worker processes behind one ZeroMQ address.
 A worker that dies or hangs is replaced, and the request it held goes to the next one.

@@ -63,6 +63,11 @@ def _command(word: str, argv: list[str]) -> int:
         from balancer.orders import carry_out
 
         return carry_out(word, argv, os.environ)
+    if word == "bench":
+        _refuse_without_packages()
+        from balancer.bench.command import bench
+
+        return bench(argv, os.environ)
     flags = parse_question(argv, word)
     as_json = flags.pop("json", False)
     return ask_cluster(word, load_name(flags, os.environ), as_json)

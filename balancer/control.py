@@ -1,7 +1,22 @@
 """The control protocol, both ends: JSON lines over a private Unix socket.
 
 The launcher speaks it with its balancer over an inherited pair, and answers commands on
-``control.sock``. A message is an object with ``op``; a reply has the ``op`` of its question.
+``control.sock``. A message is an object with ``op``; a reply has the ``op`` of its question, and an
+``error`` that says the fix if it cannot be done. Whoever asks may say who that is in ``by``.
+
+============================================  =====================================================
+question                                      reply
+============================================  =====================================================
+``status``                                    ``cluster``, ``workers``, ``pools``, ``queue``, …
+``stop``                                      ``drain_timeout_s``: by then it is gone
+``drain``, ``ready``, ``kill``: ``worker``    ``did``: what was done, ``changed``: false if nothing
+``restart``: ``worker``, or all without       the same
+``scale``: ``pool``, ``workers``              the same
+``trace``: ``request``, or ``last`` and       ``requests``: the stories, see ``balancer.stories``
+``troubled``
+``events``: ``last``, ``follow``              ``event`` for each, and with ``follow`` for each that
+                                              comes until the asker goes; else ``events``, ``count``
+============================================  =====================================================
 """
 
 import contextlib

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 _R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 LIMITS_S = (
@@ -19,15 +20,34 @@ Counts = Mapping[int, int]
 class Histogram:
     """It only grows. What a while has brought is the difference of its counts."""
 
-    __slots__ = ("counts", "sum_s")
+    __slots__ = ("_counts", "_durations_s", "_sum_s", "note")
 
     def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()
-        self.sum_s = 0.0
+        self._counts: Counter[int] = Counter()
+        self._sum_s = 0.0
+        self._durations_s: list[float] = []
+        self.note = self._durations_s.append
+        """Note a duration in seconds. Call ``settle`` now and then: to sort many into their classes
+        at once, without a line of Python for each, costs a third."""
 
-    def note(self, duration_s: float) -> None:
-        self.counts[bisect_left(LIMITS_S, duration_s)] += 1
-        self.sum_s += duration_s
+    def settle(self) -> None:
+        if self._durations_s:
+            self._counts.update(map(_class_of, self._durations_s))
+            self._sum_s += sum(self._durations_s)
+            self._durations_s.clear()
+
+    @property
+    def counts(self) -> Counter[int]:
+        self.settle()
+        return self._counts
+
+    @property
+    def sum_s(self) -> float:
+        self.settle()
+        return self._sum_s
+
+
+_class_of = partial(bisect_left, LIMITS_S)
 
 
 def quantile_s(counts: Counts, share: float) -> float | None:
@@ -35,11 +55,10 @@ def quantile_s(counts: Counts, share: float) -> float | None:
 
     What is beyond the last limit is said to take so long.
     """
-    wanted = share * sum(counts.values())
-    seen = 0
+    missing = share * sum(counts.values())
     for number in sorted(counts):
-        seen += counts[number]
-        if counts[number] and seen >= wanted:
+        missing -= counts[number]
+        if missing <= 0:
             return LIMITS_S[min(number, len(LIMITS_S) - 1)]
     return None
 

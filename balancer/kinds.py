@@ -68,15 +68,19 @@ def _check_ipc_path(text: str, path: str) -> None:
 
 
 def _check_is_loopback(text: str, host: str) -> None:
-    octet = r"(?:0|[1-9][0-9]{0,2})"
-    is_in_127 = re.fullmatch(rf"127(?:\.{octet}){{3}}", host) and all(
-        int(part) <= 255 for part in host.split(".")
-    )
-    if not is_in_127 and host not in ("localhost", "[::1]"):
+    if not _is_loopback(host):
         raise ValueError(
             f"refused: {text!r} would open the cluster to the network without encryption; "
             "bind to 127.0.0.1 or ipc"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    octet = r"(?:0|[1-9][0-9]{0,2})"
+    is_in_127 = re.fullmatch(rf"127(?:\.{octet}){{3}}", host) and all(
+        int(part) <= 255 for part in host.split(".")
+    )
+    return is_in_127 or host in ("localhost", "[::1]")
 
 
 def _check_port(text: str, port: str) -> None:
@@ -89,7 +93,11 @@ def read_web_address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ValueError(f"{text!r} is not an address; write it like 127.0.0.1:8080")
-    _check_is_loopback(text, host)
+    if not _is_loopback(host):
+        raise ValueError(
+            f"refused: the page is for this machine only; write 127.0.0.1:{port}, and put a proxy "
+            "with TLS and passwords before it to let others in"
+        )
     return text
 
 

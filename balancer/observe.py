@@ -79,14 +79,16 @@ class Observer:
         return said
 
     def _count_try(self, now: float, action: Forward) -> None:
-        totals = self._figures.totals
-        totals["tries"] += 1
-        totals["failovers"] += action.attempt > 1
-        self._figures.worker(action.worker.slot).started_at = now
+        figures, slot = self._figures, action.worker.slot
+        figures.totals["tries"] += 1
+        if action.attempt > 1:
+            figures.totals["failovers"] += 1
+        (figures.workers.get(slot) or figures.worker(slot)).started_at = now
 
     def _note_answer(self, now: float, action: Answer) -> float:
         """How long the client has waited for it."""
-        worker, request = self._figures.worker(action.worker.slot), action.request
+        figures, slot, request = self._figures, action.worker.slot, action.request
+        worker = figures.workers.get(slot) or figures.worker(slot)
         arrived_at, status = self._arrived_at.pop(request), action.reply.status
         failed = self._failed.pop(request, ()) if action.tried else ()
         self._uncounted.append(
@@ -160,8 +162,8 @@ class Observer:
     def _note_failed_try(self, now: float, action: TryFailed) -> None:
         self._count()
         worker = self._figures.worker(action.worker.slot)
-        worker.failures[action.why] += 1
-        worker.pool.tries[action.why] += 1
+        worker.failures[action.why.value] += 1
+        worker.pool.failures[action.why.value] += 1
         started_at = now - action.took_s
         if action.why is not Why.TIMEOUT:
             worker.note_busy(started_at, now)
@@ -215,13 +217,15 @@ class Observer:
 
     def _occupation(self, member: Member, now: float) -> dict[str, Any]:
         held, alarm = member.held, member.alarm
-        is_ejected = member.state is State.EJECTED and alarm is not None
-        return {
-            "request": self.names(held.requests) if held else None,
-            "request_age_ms": lines.ms(now - held.started_at) if held else None,
-            "overdue_s": round(now - held.expires_at, 1) if held else None,
-            "back_in_s": round(alarm.when - now, 1) if is_ejected and alarm else None,
-        }
+        if held is not None:
+            return {
+                "request": self.names(held.requests),
+                "request_age_ms": lines.ms(now - held.started_at),
+                "overdue_s": round(now - held.expires_at, 1),
+            }
+        if member.state is State.EJECTED and alarm is not None:
+            return {"back_in_s": round(alarm.when - now, 1)}
+        return {}
 
     def names(self, requests: Sequence[RequestId]) -> str | None:
         """What a worker holds, in words: of a batch the first few."""

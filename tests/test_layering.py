@@ -17,7 +17,12 @@ GROUPS = {
     "front door": "run_cluster",
     "command line": """
         balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling
-        balancer.top.command""",
+        balancer.bench.command balancer.bench.arguments balancer.top.command""",
+    "bench": """
+        balancer.bench balancer.bench.plan balancer.bench.payload balancer.bench.schedule
+        balancer.bench.load balancer.bench.killing balancer.bench.tally balancer.bench.latencies
+        balancer.bench.timeline balancer.bench.result balancer.bench.report balancer.bench.text
+        balancer.bench.progress""",
     "top": """
         balancer.top balancer.top.view balancer.top.contact balancer.top.model
         balancer.top.keys balancer.top.terminal balancer.top.interruptions
@@ -25,8 +30,8 @@ GROUPS = {
         balancer.top.table balancer.top.columns balancer.top.footer balancer.top.help
         balancer.top.lines balancer.top.words""",
     "launcher": """
-        workers.supervisor workers.commands workers.snapshot workers.steering
-        workers.dashboard_process workers.crew workers.rolling workers.turns
+        workers.supervisor workers.commands workers.snapshot workers.why workers.steering
+        workers.dashboard_process workers.recovery workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving
         workers.worker_process workers.surroundings workers.balancer_process workers.process
         workers.reports workers.restart workers.loop workers.console workers.feed
@@ -35,6 +40,13 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.link balancer.outbox balancer.observe balancer.figures balancer.stories
         balancer.lines""",
+    "dashboard": """
+        balancer.dashboard balancer.dashboard.__main__ balancer.dashboard.serving
+        balancer.dashboard.application
+        balancer.dashboard.admin balancer.dashboard.guard balancer.dashboard.connections
+        balancer.dashboard.binding balancer.dashboard.board balancer.dashboard.cluster
+        balancer.dashboard.memory balancer.dashboard.shown balancer.dashboard.stream
+        balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
         workers.finding workers.demo""",
@@ -63,10 +75,12 @@ GROUPS = {
 
 MAY_USE = {
     "front door": "command line",
-    "command line": "top, launcher, control, configuration, text, figures",
+    "command line": "bench, top, launcher, control, configuration, text, figures",
+    "bench": "client, control, configuration, text, figures, wire",
     "top": "control, text, figures",
     "launcher": "control, configuration, lifeline, text, figures",
     "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
+    "dashboard": "control, lifeline, text, figures, core",
     "worker process": "lifeline, wire, core",
     "client": "configuration, sockets, wire, text",
     "control": "text",
@@ -92,7 +106,15 @@ USED_BY = {
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",
-    "asyncio": "balancer.client.asynchronous balancer.client.async_mapping",
+    "asyncio": """
+        balancer.client.asynchronous balancer.client.async_mapping
+        balancer.dashboard.__main__ balancer.dashboard.serving balancer.dashboard.board
+        balancer.dashboard.cluster balancer.dashboard.connections balancer.dashboard.stream""",
+    "starlette": """
+        balancer.dashboard.application balancer.dashboard.admin balancer.dashboard.guard""",
+    "uvicorn": "balancer.dashboard.serving balancer.dashboard.connections",
+    "h11": "balancer.dashboard.connections",
+    "prometheus_client": "balancer.dashboard.application balancer.dashboard.metrics",
     "rich": """
         balancer.top.view balancer.top.screen balancer.top.header balancer.top.table
         balancer.top.columns balancer.top.footer balancer.top.help balancer.top.lines""",
@@ -113,6 +135,8 @@ LOADS_NEITHER = {
     "workers.supervisor": "zmq msgpack asyncio",
     "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",
+    "balancer.dashboard.__main__": "starlette uvicorn h11 prometheus_client",
+    "balancer.dashboard.serving": "zmq msgpack tomllib workers",
 }
 """What a process must be able to start without: it costs time, or must not be forked."""
 

@@ -24,6 +24,7 @@ import msgpack
 import pytest
 import zmq
 
+from balancer.arguments import COMMANDS
 from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import DrainStarted
 from balancer.core.limits import Limits
@@ -34,7 +35,7 @@ from tests.cluster.running import PROJECT, is_alive, processes_of_session_tree, 
 README = (PROJECT / "README.md").read_text()
 PYTHON = ".venv/bin/python"
 TEST_LINE_MARK = "pip install -q -e '.[test]'"
-COMMANDS = ("check", "status", "stop")
+
 INSTALL_TIMEOUT_S = 100.0
 """The first block installs everything before it starts the cluster."""
 LOG_TIMEOUT_S = 30.0

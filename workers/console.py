@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -76,6 +77,9 @@ class Console:
 
     def _run(self) -> None:
         own_descriptors()
+        # In the background of a terminal with `stty tostop` a write would bring us this signal,
+        # which asks for a worker less, again and again; whoever blocks it may write (tty_ioctl(4)).
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         self._has_started.set()
         self._write_lines()
 

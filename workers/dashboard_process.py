@@ -103,7 +103,8 @@ class DashboardProcess:
         )
         delay_s = DELAY_MAX_S if delay_s is None else delay_s
         self.restarts += 1
-        self._log(f"{trouble}; restarting in {delay_s:.1f} s, the cluster goes on", "warning")
+        when = f"in {delay_s:.1f} s" if delay_s else "at once"
+        self._log(f"{trouble}; restarting {when}, the cluster goes on", "warning")
         self._timer = self._around.loop.after(delay_s, self.start)
 
     def _receive(self, message: Message) -> None:

@@ -24,7 +24,7 @@ class Rolling:
         self._turns = Turns()
         self._owed: dict[str, str] = {}
         """The handlers of the slots that the reload has yet to fill anew."""
-        self._asked: dict[str, None] = {}
+        self._asked: set[str] = set()
         """The slots whose restart was asked for by hand and has not begun."""
         self._by_hand: set[str] = set()
         """Those whose restart is under way."""
@@ -59,7 +59,7 @@ class Rolling:
     def restart(self, names: Iterable[str]) -> None:
         """Have these replaced by fresh processes of the same handler."""
         for name in names:
-            self._asked[name] = None
+            self._asked.add(name)
             self._turns.ask(self._slots[name].pool, name)
         self._begin_turns()
 
@@ -115,22 +115,30 @@ class Rolling:
             self._turns.ask(slot.pool, slot.name)
 
     def _begin_turns(self) -> None:
-        if self._is_stopped:
-            return
-        for name in list(self._turns.begin()):
-            slot, handler = self._slots.get(name), self._owed.pop(name, None)
-            if slot is not None and handler is not None:
-                self._asked.pop(name, None)
-                (self._begun if self.is_reloading else self._by_hand).add(name)
-                slot.replace(handler, "reload" if self.is_reloading else "scaled")
-            elif slot is not None and name in self._asked:
-                del self._asked[name]
-                self._by_hand.add(name)
-                slot.replace(slot.handler, "restart asked for")
-            elif slot is not None and slot.present is not None and slot.present.worn:
-                slot.replace(slot.handler, slot.present.worn)
-            else:
-                self._turns.end(name)  # somebody else fills it by now
+        while not self._is_stopped and (names := list(self._turns.begin())):
+            for name in names:
+                slot, handler = self._slots.get(name), self._owed.pop(name, None)
+                was_asked = name in self._asked
+                self._asked.discard(name)
+                if slot is None or not self._begin(slot, handler, was_asked=was_asked):
+                    self._turns.end(name)
+
+    def _begin(self, slot: WorkerSlot, handler: str | None, *, was_asked: bool) -> bool:
+        """Have it replaced if there still is a reason; else False."""
+        if slot.is_drained:
+            slot.handler = handler or slot.handler  # whenever it is filled again
+            return False
+        if handler is not None:
+            (self._begun if self.is_reloading else self._by_hand).add(slot.name)
+            slot.replace(handler, "reload" if self.is_reloading else "scaled")
+        elif was_asked:
+            self._by_hand.add(slot.name)
+            slot.replace(slot.handler, "restart asked for")
+        elif slot.present is not None and slot.present.worn:
+            slot.replace(slot.handler, slot.present.worn)
+        else:
+            return False  # somebody else fills it by now
+        return True
 
     def _stop_reload(self, slot: WorkerSlot, trouble: str) -> None:
         self.is_reloading = False

@@ -1,6 +1,5 @@
 """One worker slot: who fills it, who takes over, and what is done when a process ends."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -8,8 +7,8 @@ from typing import Any, Protocol
 from balancer.control import Message
 from workers.leaving import Leaving
 from workers.loop import Timer
+from workers.recovery import Recovery
 from workers.reports import Report
-from workers.restart import RestartPolicy
 from workers.succession import Succession
 from workers.surroundings import Surroundings
 from workers.worker_process import Ending, Owner, WorkerProcess
@@ -41,19 +40,15 @@ class WorkerSlot:
         self.why = "starting"
         self.incarnation = 0
         """The number of the latest link."""
-        self.restarts = 0
+        self.recovery = Recovery()
         self.has_failed = False
         self.is_given_up = False
         """Nobody fills it unless a successor does, and the balancer does not know of it."""
         self.is_retired = False
         self.is_drained = False
         """Nobody is to fill it until somebody asks for that."""
-        self.last_death = ""
-        self.died_at = 0.0
         self.restart_at: float | None = None
         """When it is started again, while that waits."""
-        self.stack = ""
-        """Of the last process, if that hung."""
         self.was_ever_ready = False
         self.present: WorkerProcess | None = None
         self.succession = Succession(self)
@@ -61,7 +56,6 @@ class WorkerSlot:
         self._place = place
         self._around = around
         self._crew = crew
-        self._policy = RestartPolicy()
         self._boot_failures = 0
         self._processes = 0
         self._is_stopping = False
@@ -100,10 +94,9 @@ class WorkerSlot:
         try:
             self.present = self._start_process(self.handler, self)
         except OSError as error:
-            self.died_at = time.monotonic()
             trouble = f"no process for it ({error.strerror})"
-            next_step = self._restart(trouble, Ending.STARTUP, ready_for_s=None)
-            self.log(f"{trouble}; {next_step}", "warning", event="died")
+            self.recovery.note_no_process(trouble)
+            self.log(f"{trouble}; {self._restart()}", "warning", event="died")
 
     def _start_process(self, handler: str, owner: Owner) -> WorkerProcess:
         self._processes += 1
@@ -147,14 +140,16 @@ class WorkerSlot:
         if process is self.succession.process:
             self._take_over(process)
         elif process is self.present:
-            self.why = self.stack = ""
+            self.why = self.recovery.stack = ""
             self.log(self._arrival(process, was_in_rotation), event="ready", pid=process.pid)
 
     def _arrival(self, process: WorkerProcess, was_in_rotation: bool) -> str:
         if was_in_rotation:
             return f"linked again (pid {process.pid})"
-        since, what = (self.died_at, "back") if self.restarts else (process.started_at, "ready")
-        return f"{what} after {_ms_since(since)} ms (pid {process.pid})"
+        recovery = self.recovery
+        if recovery.restarts:
+            return f"back after {_ms_since(recovery.died_at)} ms (pid {process.pid})"
+        return f"ready after {_ms_since(process.started_at)} ms (pid {process.pid})"
 
     # --- replacement ------------------------------------------------------------------------------
 
@@ -174,10 +169,11 @@ class WorkerSlot:
     def _take_over(self, successor: WorkerProcess) -> None:
         old, self.present, successor.owner = self.present, successor, self
         self.succession.complete()
-        self.handler, self._policy = successor.handler, RestartPolicy()
+        self.handler = successor.handler
+        self.recovery.begin_anew()
         self.has_failed = self.is_given_up = self.is_drained = False
         self.was_ever_ready = True
-        self.why = self.stack = ""
+        self.why = self.recovery.stack = ""
         what, whom = ("replaced", f" for {old.pid}") if old is not None else ("filled", "")
         took_ms = _ms_since(successor.started_at)
         text = f"{what} after {took_ms} ms (pid {successor.pid}{whom}): {self.succession.why}"
@@ -260,49 +256,32 @@ class WorkerSlot:
         self.present = None
         if self._is_stopping:
             return
-        self.died_at, self.last_death = process.died_at, process.kill_reason or process.cause
-        self.stack = "\n".join(process.stack)
-        ready_for_s = None if process.booted_at is None else process.died_at - process.booted_at
-        held_request = process.held_request is not None
-        next_step = self._restart(
-            self.last_death, process.end, ready_for_s, held_request=held_request
-        )
-        if self.stack:
-            self.publish(self.stack, event="stack", request=process.held_request)
+        self.recovery.note_end(process)
+        next_step = self._restart()
+        if self.recovery.stack:
+            self.publish(self.recovery.stack, event="stack", request=process.held_request)
         # Its own words on why it could not start are in the log: how it ended then is no news.
         if self.was_ever_ready or self._boot_failures != 1:
             fields = {"event": "died", "pid": process.pid, "request": process.held_request}
             self.log(f"{process.story}; {next_step}", "warning", **fields)
 
-    def _restart(
-        self,
-        cause: str,
-        ending: Ending,
-        ready_for_s: float | None,
-        *,
-        held_request: bool = False,
-    ) -> str:
+    def _restart(self) -> str:
         """Arrange for what comes next, and say it."""
+        cause = self.recovery.last_death
         if self.succession.process is not None:
             self.why = cause
             return "its successor is on its way"
         if not self._around.config.restart:
             self._give_up(f"{cause}; restart is off")
             return "not restarted: restart is off"
-        delay_s = self._policy.delay_s(
-            self.died_at,
-            ready_for_s=ready_for_s,
-            held_request=held_request,
-            jitter=random.uniform(-1, 1),
-        )
+        delay_s = self.recovery.delay_s()
         if delay_s is None:
             self.has_failed = True
             self._give_up(f"{cause}; failed to start again and again")
             self._around.loop.after(0, lambda: self._crew.on_failed(self))
             return "it failed to start again and again: given up"
         self.why = cause
-        self.restarts += 1
-        self._crew.on_restart(ending)
+        self._crew.on_restart(self.recovery.ending)
         if delay_s == 0:
             self.start()
             return "restarting at once"

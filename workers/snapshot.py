@@ -10,10 +10,10 @@ from balancer.config import Config
 from workers.balancer_process import BalancerProcess
 from workers.crew import Crew
 from workers.slot import WorkerSlot
+from workers.why import why_not, why_not_endpoint
 
 _COUNTED = ("served", "empty", "timeout", "died", "garbled", "undelivered")
 _MEASURED = ("request", "request_age_ms", "p50_ms", "p99_ms")
-_SERVING = ("idle", "busy")
 
 
 def take(
@@ -54,21 +54,22 @@ def take(
 
 
 def _of_slot(slot: WorkerSlot, figures: Mapping[str, Any], now: float) -> dict[str, Any]:
-    process = slot.present or slot.succession.process
+    process, recovery = slot.present or slot.succession.process, slot.recovery
     state = _state(slot, figures)
+    death_age_s = round(now - recovery.died_at, 1) if recovery.last_death else None
     return {
         "name": slot.name,
         "pool": slot.pool,
         "pid": process.pid if process is not None else None,
         "incarnation": process.incarnation if process is not None else slot.incarnation,
         "state": state,
-        "why": _why(slot, state, figures, now),
+        "why": why_not(slot, state, figures, now),
         "endpoint": process.endpoint if process is not None else "",
-        "restarts": slot.restarts,
+        "restarts": recovery.restarts,
         **_counted(figures),
-        "last_death": slot.last_death,
-        "last_death_age_s": round(now - slot.died_at, 1) if slot.last_death else None,
-        "stack": slot.stack,
+        "last_death": recovery.last_death,
+        "last_death_age_s": death_age_s,
+        "stack": recovery.stack,
     }
 
 
@@ -81,47 +82,6 @@ def _state(slot: WorkerSlot, figures: Mapping[str, Any]) -> str:
     return "starting" if state == "down" and slot.is_alive else state
 
 
-def _why_of_endpoint(figures: Mapping[str, Any]) -> str:
-    state = figures.get("state", "down")
-    if state in ("overdue", "ejected"):
-        return _why_of_serving(state, figures)
-    words = {"down": "not reached; it is dialed again and again", "connecting": "connecting"}
-    return words.get(state, "")
-
-
-def _why_of_serving(state: str, figures: Mapping[str, Any]) -> str:
-    """Why one that is up gets nothing."""
-    if state == "overdue":
-        return f"overdue {figures['overdue_s']:.1f} s on request {figures['request']}"
-    left_s = figures["back_in_s"] or 0.0
-    return f"failed one request after another: ejected for another {left_s:.1f} s"
-
-
-def _why(slot: WorkerSlot, state: str, figures: Mapping[str, Any], now: float) -> str:
-    """Why it is not in rotation, in words; nothing if it is."""
-    if state in _SERVING:
-        return ""
-    if state in ("overdue", "ejected"):
-        return _why_of_serving(state, figures)
-    if state == "failed":
-        return f"{slot.why}: 'ready {slot.name}' tries once more"
-    if slot.is_given_up or not slot.last_death:
-        return slot.why
-    return f"{slot.last_death} {now - slot.died_at:.1f} s ago, {_next_step(slot, now)}"
-
-
-def _next_step(slot: WorkerSlot, now: float) -> str:
-    restart = f"{_ordinal(slot.restarts)} restart"
-    if slot.restart_at is not None:
-        return f"{restart} in {max(0.0, slot.restart_at - now):.1f} s"
-    return slot.why if slot.why != slot.last_death else f"{restart} under way"
-
-
-def _ordinal(number: int) -> str:
-    last = number % 10 if number // 10 % 10 != 1 else 0
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
-
-
 def _of_endpoints(config: Config, workers: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
@@ -130,7 +90,7 @@ def _of_endpoints(config: Config, workers: Mapping[str, Any]) -> list[dict[str, 
             "pid": None,
             "incarnation": 0,
             "state": (figures := workers.get(slot, {})).get("state", "down"),
-            "why": _why_of_endpoint(figures),
+            "why": why_not_endpoint(figures),
             "endpoint": endpoint,
             "restarts": 0,
             **_counted(figures),

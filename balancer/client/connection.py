@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Generic
@@ -57,7 +57,8 @@ class Connection(Generic[Owner]):
         """A socket was opened or closed half-way."""
         self._ids = itertools.count(1)
         self._calls: dict[bytes, Call[Owner]] = {}
-        self._unsent: dict[bytes, Call[Owner]] = {}
+        self._unsent: OrderedDict[bytes, Call[Owner]] = OrderedDict()
+        """For its first one a plain dict looks through all that have left before."""
         self._held: dict[bytes, Call[Owner]] = {}
         """Marked ``once``, to be handed over when the life is known."""
         self._life: str | None = None
@@ -272,7 +273,9 @@ class Connection(Generic[Owner]):
             if is_hopeless or call.losses >= call.request.losses_max:
                 self._end(call, lost(call, LOST))
         self._held = {id: call for id, call in self._calls.items() if call.request.once}
-        self._unsent = {id: call for id, call in self._calls.items() if not call.request.once}
+        self._unsent = OrderedDict(
+            (id, call) for id, call in self._calls.items() if not call.request.once
+        )
         self._life, self._is_hello_sent = None, False
         self._plan_dial(now)
         self._drop(dealer)

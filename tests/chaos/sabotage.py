@@ -188,7 +188,7 @@ SABOTAGES: dict[str, Sabotage] = {
                 "workers/slot.py",
                 '        self.why = "connecting"\n        self._dial_present()\n',
                 '        self.why = "connecting"\n'
-                "        if not self.restarts or self.name[-1] != '1':\n"
+                "        if not self.recovery.restarts or self.name[-1] != '1':\n"
                 "            self._dial_present()\n",
             ),
             _IMPATIENT,

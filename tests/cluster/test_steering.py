@@ -46,9 +46,10 @@ def worker_names(cluster: Cluster) -> list[str]:
 
 
 class Load:
-    """Requests of 20 ms without end, four at a time; ``stop`` gives how each ended."""
+    """Requests of some sleep without end, four at a time; ``stop`` gives how each ended."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, sleep_s: float = 0.02) -> None:
+        self._sleep_s = sleep_s
         self._client = Client(address, timeout=20)
         self._is_over = threading.Event()
         self._statuses: list[int] = []
@@ -58,7 +59,7 @@ class Load:
 
     def _ask(self) -> None:
         while not self._is_over.is_set():
-            self._statuses.append(self._client.send(0.02).status)
+            self._statuses.append(self._client.send(self._sleep_s).status)
 
     def __len__(self) -> int:
         return len(self._statuses)
@@ -124,6 +125,19 @@ def test_what_is_drained_stays_so_when_others_die_the_balancer_too(cluster: Clus
     assert state(cluster, "slow-1") == "drained"
     do(cluster, "ready", "slow-1")
     cluster.wait_for_workers(2)
+
+
+def test_what_is_drained_while_a_restart_goes_round_is_passed_over(cluster: Cluster) -> None:
+    before = {worker["name"]: worker["pid"] for worker in cluster.look()["workers"]}
+    ask(cluster.name, "restart")
+    assert ask(cluster.name, "drain", worker="slow-2")["changed"]
+    wait_until(lambda: cluster.worker("slow-1")["pid"] not in (None, before["slow-1"]))
+    wait_until(lambda: not is_alive(before["slow-1"]) and not is_alive(before["slow-2"]))
+    assert state(cluster, "slow-2") == "drained"
+    ask(cluster.name, "restart")  # the turns go on
+    now = cluster.worker("slow-1")["pid"]
+    wait_until(lambda: cluster.worker("slow-1")["pid"] not in (None, now))
+    assert state(cluster, "slow-2") == "drained"
 
 
 def test_with_everybody_drained_there_is_an_honest_503(cluster: Cluster) -> None:

@@ -1,7 +1,9 @@
 """A cluster that was started at a terminal, which is closed: by the same signal as a reload."""
 
+import contextlib
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -21,14 +23,17 @@ from tests.cluster.running import (
     wait_until,
 )
 
+IN_THE_BACKGROUND = ("sh", "-c", 'stty tostop; set -m; "$@" & wait', "sh")
 AS_NOHUP_DOES = ("env", "--ignore-signal=HUP")
 
 
 @contextmanager
-def at_terminal(name: str, *prefix: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The demo, the leader of a terminal's session, and the other end of that terminal."""
+def at_terminal(
+    name: str, *prefix: str, handlers: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A cluster, the leader of a terminal's session, and the other end of that terminal."""
     ours, theirs = pty.openpty()
-    command = run_cluster_command("--name", name, "--bind", free_address())
+    command = run_cluster_command(*handlers, "--name", name, "--bind", free_address())
     launcher = subprocess.Popen(
         ["setsid", "--ctty", *prefix, *command],
         cwd=PROJECT,
@@ -40,15 +45,18 @@ def at_terminal(name: str, *prefix: str) -> Iterator[tuple[subprocess.Popen[byte
     try:
         yield launcher, ours
     finally:
-        launcher.kill()
+        for pid in processes_of_session_tree(launcher.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         launcher.wait(5)
 
 
 def read_until(terminal: int, text: bytes) -> None:
     output, deadline = b"", time.monotonic() + 20
     while text not in output and time.monotonic() < deadline:
-        output += os.read(terminal, 4096)
-    assert text in output
+        if select.select([terminal], [], [], 0.1)[0]:
+            output += os.read(terminal, 4096)
+    assert text in output, output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it needs the tools of Linux")
@@ -69,3 +77,15 @@ def test_the_cluster_ends_with_its_terminal_unless_started_with_nohup(
             launcher.terminate()
         assert launcher.wait(10) == 0
         wait_until(lambda: not any(map(is_alive, tree)), 5, "all have ended with it")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it needs the tools of Linux")
+def test_in_the_background_of_a_terminal_that_minds_it_writes_and_keeps_its_workers() -> None:
+    """To write there brings the signal that takes a worker away, unless the writer blocks it."""
+    name = f"terminal-{os.getpid()}-background"
+    handlers = ("workers.demo:echo", "-w", "2")
+    with at_terminal(name, *IN_THE_BACKGROUND, handlers=handlers) as (shell, terminal):
+        read_until(terminal, b"echo-2      ready")
+        assert [worker["name"] for worker in ask(name, "status")["workers"]] == ["echo-1", "echo-2"]
+        ask(name, "stop")
+        assert shell.wait(10) == 0

@@ -1,0 +1,1 @@
+"""``run_cluster.py bench``: load on a running cluster, and what came of it, in figures."""

@@ -1,0 +1,1 @@
+"""The dashboard: a process of its own that shows the cluster to browsers and to Prometheus."""
