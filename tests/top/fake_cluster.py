@@ -92,14 +92,14 @@ def event(text: str, source: str = "slow-1", level: str = "info", **fields: Any)
 
 def answer(status: Message, took: dict[float, int], code: str = "200") -> None:
     """Count so many requests as answered, by how many seconds each took."""
-    histogram = Histogram()
+    counts: Counter[str] = Counter()
     for pool in status["pools"]:
-        histogram.counts.update({int(n): k for n, k in pool["latency"]["counts"].items()})
+        counts.update(pool["latency"]["counts"])
     for took_s, number in took.items():
-        for _ in range(number):
-            histogram.note(took_s)
-    counts = {str(number): many for number, many in histogram.counts.items()}
-    status["pools"] = [{"name": "slow", "latency": {"counts": counts, "sum_s": 0.0}}]
+        histogram = Histogram()
+        histogram.note(took_s)
+        counts.update({str(place): number for place in histogram.counts})
+    status["pools"] = [{"name": "slow", "latency": {"counts": dict(counts), "sum_s": 0.0}}]
     number, totals = sum(took.values()), status["totals"]
     totals["requests"] += number
     totals["answered"] += number

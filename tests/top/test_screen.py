@@ -124,7 +124,7 @@ def test_every_state_is_a_word_in_full(state: str, width: int) -> None:
 @pytest.mark.parametrize("width", [1, 2, 7, 20, 39, 60, 80, 97, 160, 400])
 @pytest.mark.parametrize("height", [1, 2, 3, 5, 9, 24, 100])
 def test_any_size_is_filled_and_never_exceeded(width: int, height: int) -> None:
-    for model in (model_of(*five_workers()), model_of(), Model("shop", 1.0)):
+    for model in (model_of(*five_workers(), seconds=10), model_of(seconds=1), Model("shop", 1.0)):
         model.note_message(NOW, event("line " * 50))
         shown(model, width, height)
         model.note_key(NOW, "?")
