@@ -14,6 +14,7 @@ PROGRAM = "run_cluster.py"
 COMMANDS = {
     "check": "Check the configuration and import every handler, without starting anything.",
     "status": "Show what a running cluster, its workers and its queue are doing.",
+    "top": "Watch a running cluster in the terminal, and steer its workers.",
     "drain": "Have a worker take nothing new, finish what it does, and stop.",
     "ready": "Bring back a worker that was drained or given up.",
     "restart": "Replace a worker, or one after another all, without losing a request.",
@@ -29,6 +30,7 @@ ORDERS = ("drain", "ready", "restart", "kill", "scale", "events", "trace")
 _USAGE = f"""{PROGRAM} [HANDLER ...] [options]     run a cluster
        {PROGRAM} check [HANDLER ...] [options]  see first whether its handlers import
        {PROGRAM} status [--json] [--name NAME]  show a running one
+       {PROGRAM} top [--interval 1s]            watch it, and steer its workers
        {PROGRAM} events | trace [REQUEST]       see what happens, or how a request went
        {PROGRAM} drain | ready | restart | kill WORKER
        {PROGRAM} scale POOL N
@@ -210,7 +212,7 @@ def _refuse_stray_word(word: str) -> None:
     if word in COMMANDS:
         raise ConfigError(f"{word!r} must be the first word: {PROGRAM} {word} [options]")
     if ":" not in word:
-        # A first letter is rarely mistyped, and 'top' must not become 'stop'.
+        # A first letter is rarely mistyped, and 'atop' must not become 'stop'.
         hint = _nearest(word, [command for command in COMMANDS if command[:1] == word[:1]])
         raise ConfigError(
             f"{word!r} is neither a command nor a handler (module:attribute)"

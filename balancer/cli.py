@@ -55,6 +55,10 @@ def _command(word: str, argv: list[str]) -> int:
         config = load(asked.flags, asked.handlers, os.environ)
         _refuse_without_packages()
         return check_handlers(config)
+    if word == "top":
+        from balancer.top.command import top
+
+        return top(argv, os.environ)
     if word in ORDERS:
         from balancer.orders import carry_out
 

@@ -17,12 +17,18 @@ GROUPS = {
     "front door": "run_cluster",
     "command line": """
         balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling
-        balancer.bench.command balancer.bench.arguments""",
+        balancer.bench.command balancer.bench.arguments balancer.top.command""",
     "bench": """
         balancer.bench balancer.bench.plan balancer.bench.payload balancer.bench.schedule
         balancer.bench.load balancer.bench.killing balancer.bench.tally balancer.bench.latencies
         balancer.bench.timeline balancer.bench.result balancer.bench.report balancer.bench.text
         balancer.bench.progress""",
+    "top": """
+        balancer.top balancer.top.view balancer.top.contact balancer.top.model
+        balancer.top.keys balancer.top.terminal balancer.top.interruptions
+        balancer.top.screen balancer.top.plan balancer.top.header balancer.top.sparkline
+        balancer.top.table balancer.top.columns balancer.top.footer balancer.top.help
+        balancer.top.lines balancer.top.words""",
     "launcher": """
         workers.supervisor workers.commands workers.snapshot workers.why workers.steering
         workers.dashboard_process workers.recovery workers.crew workers.rolling workers.turns
@@ -69,8 +75,9 @@ GROUPS = {
 
 MAY_USE = {
     "front door": "command line",
-    "command line": "bench, launcher, control, configuration, text, figures",
+    "command line": "bench, top, launcher, control, configuration, text, figures",
     "bench": "client, control, configuration, text, figures, wire",
+    "top": "control, text, figures",
     "launcher": "control, configuration, lifeline, text, figures",
     "balancer process": "control, configuration, lifeline, sockets, figures, wire, core",
     "dashboard": "control, lifeline, text, figures, core",
@@ -108,6 +115,9 @@ USED_BY = {
     "uvicorn": "balancer.dashboard.serving balancer.dashboard.connections",
     "h11": "balancer.dashboard.connections",
     "prometheus_client": "balancer.dashboard.application balancer.dashboard.metrics",
+    "rich": """
+        balancer.top.view balancer.top.screen balancer.top.header balancer.top.table
+        balancer.top.columns balancer.top.footer balancer.top.help balancer.top.lines""",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
     "importlib": "workers.finding balancer.cli",
@@ -121,7 +131,7 @@ USED_BY = {
 """What only these modules may import, whatever the group."""
 
 LOADS_NEITHER = {
-    "run_cluster": "zmq msgpack asyncio",
+    "run_cluster": "zmq msgpack asyncio rich",
     "workers.supervisor": "zmq msgpack asyncio",
     "workers.__main__": "asyncio tomllib dataclasses inspect balancer.core",
     "balancer.__main__": "asyncio tomllib",

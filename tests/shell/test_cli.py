@@ -140,7 +140,7 @@ def test_a_bad_configuration_is_one_line_and_exit_code_2() -> None:
             ["jobs"],
             "'jobs' is neither a command nor a handler (module:attribute), for example work",
         ),
-        (["top"], "(module:attribute), for example"),
+        (["atop"], "(module:attribute), for example"),
         (["a:b", "status"], "'status' must be the first word: run_cluster.py status [options]"),
         (["a:"], "HANDLER: 'a:' is not a handler"),
         (["--try-timout", "3s"], "unknown option '--try-timout'; did you mean '--try-timeout'?"),
