@@ -30,7 +30,7 @@ from balancer.core.events import (
     TryFailed,
     Why,
 )
-from balancer.core.pool import Member, State
+from balancer.core.pool import State
 from balancer.figures import Answered, Figures
 from balancer.lines import Line, Throttle
 from balancer.stories import OneTry, Stories, Story
@@ -198,12 +198,8 @@ class Observer:
         spent, allowed = dispatcher.retry_budget(now)
         return {
             "workers": {
-                member.slot: {
-                    "state": member.state.value,
-                    **self._occupation(member, now),
-                    **self._figures.worker(member.slot).snapshot(),
-                }
-                for member in dispatcher.pools.members()
+                slot: {**self._occupation(dispatcher, slot, now), **figures.snapshot()}
+                for slot, figures in self._figures.workers.items()
             },
             "pools": self._figures.pools(),
             "queue": {"length": len(queue), "bytes": queue.size_bytes},
@@ -215,17 +211,22 @@ class Observer:
             "draining": dispatcher.is_draining,
         }
 
-    def _occupation(self, member: Member, now: float) -> dict[str, Any]:
-        held, alarm = member.held, member.alarm
+    def _occupation(self, dispatcher: Dispatcher, slot: str, now: float) -> dict[str, Any]:
+        """Nothing of a slot that is gone."""
+        member = dispatcher.pools.current(slot)
+        if member is None:
+            return {}
+        held, alarm, state = member.held, member.alarm, member.state.value
         if held is not None:
             return {
+                "state": state,
                 "request": self.names(held.requests),
                 "request_age_ms": lines.ms(now - held.started_at),
                 "overdue_s": round(now - held.expires_at, 1),
             }
         if member.state is State.EJECTED and alarm is not None:
-            return {"back_in_s": round(alarm.when - now, 1)}
-        return {}
+            return {"state": state, "back_in_s": round(alarm.when - now, 1)}
+        return {"state": state}
 
     def names(self, requests: Sequence[RequestId]) -> str | None:
         """What a worker holds, in words: of a batch the first few."""

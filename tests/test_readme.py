@@ -31,6 +31,7 @@ from balancer.core.limits import Limits
 from balancer.options import OPTIONS
 from balancer.transport import Transport
 from tests.cluster.running import PROJECT, is_alive, processes_of_session_tree, wait_until
+from tests.top.terminals import Terminal as Screen
 
 README = (PROJECT / "README.md").read_text()
 PYTHON = ".venv/bin/python"
@@ -55,6 +56,15 @@ class Block:
     def starts_a_cluster(self) -> bool:
         started = re.search(rf"{re.escape(PYTHON)} run_cluster\.py(?: (\S+))?", self.text)
         return started is not None and started[1] not in COMMANDS
+
+    @property
+    def is_at_a_terminal(self) -> bool:
+        """It shows something until a key is pressed."""
+        return self.text.rstrip().endswith("run_cluster.py top")
+
+    @property
+    def is_a_screen(self) -> bool:
+        return "q quit" in self.text
 
 
 BLOCKS = [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)]
@@ -123,6 +133,26 @@ def wait_for_lines(terminal: Terminal, expected: str, timeout_s: float = LOG_TIM
         pytest.fail(f"{terminal.output()}\nlacks\n{expected}")
 
 
+def look_at(command: str, directory: Path) -> str:
+    """What a program shows at a terminal of the usual size before it is left by its key."""
+    terminal = Screen(80, 24, "bash", "-c", command, env={}, cwd=directory)
+    try:
+        wait_until(lambda: "select" in terminal.screen(), INSTALL_TIMEOUT_S)
+        screen = terminal.screen()
+        terminal.press("q")
+        assert terminal.wait_for_end() == 0
+        return screen
+    finally:
+        terminal.close()
+
+
+def assert_is_laid_out(screen: str, expected: str) -> None:
+    """The lines that say what stands where are on the screen as they are in the README."""
+    for mark in ("WORKER  STATE", "select   d drain"):
+        (line,) = (line for line in expected.splitlines() if mark in line)
+        assert line.rstrip() in screen.splitlines(), screen
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a clone of the working tree would hold."""
@@ -146,6 +176,7 @@ def terminals() -> Iterator[list[Terminal]]:
 
 def test_a_newcomer_sees_what_the_readme_shows(clone: Path, terminals: list[Terminal]) -> None:
     printed: str | None = None
+    screen = ""
     for block in BLOCKS:
         if block.language == "bash" and TEST_LINE_MARK in block.text:
             continue
@@ -158,6 +189,10 @@ def test_a_newcomer_sees_what_the_readme_shows(clone: Path, terminals: list[Term
             ready = "… ready on tcp://127.0.0.1:5555"
             wait_for_lines(terminals[0], ready, INSTALL_TIMEOUT_S)
             printed = None
+        elif block.language == "bash" and block.is_at_a_terminal:
+            screen = look_at(block.text, clone)
+        elif block.is_a_screen:
+            assert_is_laid_out(screen, block.text)
         elif block.language == "bash":
             printed = Terminal(block.text, clone).wait(60) or None
         elif block.language == "text" and printed is not None:

@@ -8,6 +8,7 @@ import subprocess
 import termios
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyte
 
@@ -17,7 +18,9 @@ UP, DOWN = b"\x1b[A", b"\x1b[B"
 
 
 class Terminal:
-    def __init__(self, columns: int, lines: int, *command: str, env: dict[str, str]) -> None:
+    def __init__(
+        self, columns: int, lines: int, *command: str, env: dict[str, str], cwd: Path = PROJECT
+    ) -> None:
         self.ours, self.theirs = pty.openpty()
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
@@ -28,7 +31,7 @@ class Terminal:
         environment = {key: text for key, text in os.environ.items() if key != "NO_COLOR"}
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],
-            cwd=PROJECT,
+            cwd=cwd,
             env=environment | {"TERM": "xterm-256color"} | env,
             stdin=self.theirs,
             stdout=self.theirs,
