@@ -93,13 +93,13 @@ def test_a_request_that_fails_every_worker_is_stopped_after_the_third(
     assert len(record.runs()) == 3
 
 
-def test_fifty_poison_requests_in_a_row_leave_no_good_request_unanswered(
+def test_twenty_poison_requests_in_a_row_leave_no_good_request_unanswered(
     cluster: Cluster, client: Asker
 ) -> None:
     slowest_s, good, ends = 0.0, 0, Counter[tuple[int, str]]()
     cluster.wait_for_workers(4)
     with asker(cluster.address) as victim:
-        for _ in range(50):
+        for _ in range(20):
             poison = client.send(POISON)
             while client.owed:
                 asked_at = time.monotonic()
@@ -110,7 +110,7 @@ def test_fifty_poison_requests_in_a_row_leave_no_good_request_unanswered(
             end = client.reply(poison)
             ends[end.status, end.reason] += 1
     print(f"{good} good requests answered within {slowest_s:.3f} s; poison: {dict(ends)}")
-    assert ends == {(500, "poisoned"): 50}
+    assert ends == {(500, "poisoned"): 20}
     assert slowest_s < 3.0  # below 0.2 s where it is quiet
     wait_until(lambda: all(w["state"] == "idle" for w in cluster.look()["workers"]), 10)
 
