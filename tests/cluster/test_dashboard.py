@@ -209,8 +209,8 @@ def test_a_person_sees_a_death_and_drains_a_worker(watched: Watched, tmp_path: P
         browser.find('.tile[data-worker="slow-2"]').click()
         browser.find('[data-action="drain"]').click()
         browser.wait_for_text("#worker-result", "slow-2 takes nothing new")
-        browser.wait_for_text('.tile[data-worker="slow-2"]', "drained", 2.0)
-        assert cluster.worker("slow-2")["state"] == "drained"
+        wait_until(lambda: cluster.worker("slow-2")["state"] == "drained")
+        browser.wait_for_text("#worker-state", "drained", 1.0)
         assert "by dashboard" in cluster.wait_for_log("drain: slow-2")
         browser.find('[data-action="ready"]').click()
         browser.wait_for_text("#worker-result", "slow-2 is starting")
