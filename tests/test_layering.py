@@ -31,7 +31,8 @@ GROUPS = {
         balancer.top.lines balancer.top.words""",
     "launcher": """
         workers.supervisor workers.commands workers.snapshot workers.why workers.steering
-        workers.dashboard_process workers.recovery workers.crew workers.rolling workers.turns
+        workers.dashboard_process workers.stopping workers.ending workers.recovery
+        workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving
         workers.worker_process workers.surroundings workers.balancer_process workers.process
         workers.reports workers.restart workers.loop workers.console workers.feed

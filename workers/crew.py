@@ -7,11 +7,12 @@ from itertools import count
 
 from balancer.config import Config, Pool
 from balancer.control import Message
+from workers.ending import Ending
 from workers.reports import Report
 from workers.rolling import Rolling
 from workers.slot import WorkerSlot
 from workers.surroundings import Surroundings
-from workers.worker_process import Ending, WorkerProcess
+from workers.worker_process import WorkerProcess
 
 POOL_FAILED, BAD_CONFIGURATION = 1, 2
 

@@ -62,6 +62,17 @@ class Process:
         """As subprocess has it: negative for a signal."""
         return self._popen.returncode
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is stopped by a signal or a debugger; False where /proc cannot tell."""
+        if sys.platform != "linux":
+            return False
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
     def signal(self, number: int) -> None:
         """Send it a signal; harmless once it has ended."""
         if self.exit_cause is None:

@@ -3,8 +3,9 @@
 import random
 import time
 
+from workers.ending import Ending
 from workers.restart import RestartPolicy
-from workers.worker_process import Ending, WorkerProcess
+from workers.worker_process import WorkerProcess
 
 
 class Recovery:

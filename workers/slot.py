@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from balancer.control import Message
+from workers.ending import Ending
 from workers.leaving import Leaving
 from workers.loop import Timer
 from workers.recovery import Recovery
 from workers.reports import Report
 from workers.succession import Succession
 from workers.surroundings import Surroundings
-from workers.worker_process import Ending, Owner, WorkerProcess
+from workers.worker_process import Owner, WorkerProcess
 
 
 class Crew(Protocol):

@@ -18,20 +18,17 @@ from workers.commands import Commands
 from workers.console import Console, as_json
 from workers.crew import Crew
 from workers.dashboard_process import DashboardProcess
-from workers.loop import Loop, Timer
+from workers.loop import Loop
 from workers.reload import Reload
 from workers.steering import Impossible, Steering
+from workers.stopping import Stopping
 from workers.surroundings import Surroundings
 from workers.terminal import Terminal
 
-OK, POOL_FAILED, BAD_CONFIGURATION, CANNOT_BIND = 0, 1, 2, 3
-SECOND_STOP_S = 3.0
-"""What a second Ctrl-C leaves to the requests; the third leaves nothing."""
+POOL_FAILED, BAD_CONFIGURATION, CANNOT_BIND = 1, 2, 3
 QUIET_START_S = 2.0
 """How long nothing is printed unless there is a worker or a traceback to tell of: a start that
 fails because the configuration is wrong fails by then, and should say only that."""
-DRAIN_MARGIN_S = 2.0
-"""What the balancer gets beyond the drain's time to send the last answers."""
 
 
 def run(config: Config, read_again: Callable[[], Config]) -> int:
@@ -46,8 +43,8 @@ def run(config: Config, read_again: Callable[[], Config]) -> int:
     supervisor = Supervisor(config, read_again, directory)
     exit_code = supervisor.run()
     directory.close()
-    if supervisor.complaint:
-        return _complain(config, supervisor.complaint, exit_code)
+    if supervisor.stopping.complaint:
+        return _complain(config, supervisor.stopping.complaint, exit_code)
     return exit_code
 
 
@@ -64,17 +61,11 @@ class Supervisor:
     def __init__(
         self, config: Config, read_again: Callable[[], Config], directory: RuntimeDirectory
     ) -> None:
-        self.complaint = ""
-        """What made the cluster end before it was of any use, for the person who started it."""
-        self._exit_code = OK
         self._loop = Loop()
         self._console = Console(config.log_format)
         self._terminal = Terminal()
         self._must_outlive_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        self._stops_asked = 0
-        self._is_stopping = False
         self._is_announced = False
-        self._drain_timer: Timer | None = None
         self._balancer = BalancerProcess(
             self._loop,
             self._console,
@@ -89,14 +80,15 @@ class Supervisor:
         self._reload = Reload(
             self._loop, self._console, read_again, lambda: self._config, self._follow
         )
-        self._steering = Steering(self._around, self._crew, lambda: not self._balancer.is_wanted)
+        self.stopping = Stopping(self._around, self._balancer, self._crew, self._reload)
+        self._steering = Steering(self._around, self._crew, lambda: self.stopping.has_begun)
         self._commands = Commands(
             self._loop,
             self._around,
             self._crew,
             self._balancer,
             self._steering,
-            self._on_stop_command,
+            self.stopping.ask_once,
         )
         self._dashboard = DashboardProcess(
             self._around, lambda trouble: self._fail(trouble, CANNOT_BIND)
@@ -109,7 +101,7 @@ class Supervisor:
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.on_signal(number, self._on_stop_asked)
+            self._loop.on_signal(number, self.stopping.ask)
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGUSR1, self._dump_state)
         self._loop.on_signal(signal.SIGHUP, self._on_hangup)
@@ -120,17 +112,17 @@ class Supervisor:
         self._balancer.start()
         self._crew.start()
         self._dashboard.start()
-        while not (self._is_stopping and self._is_empty()):
+        while not (self.stopping.has_reached_workers and self._is_empty()):
             self._loop.turn()
         self._dashboard.stop()
         while self._dashboard.pid is not None:
             self._loop.turn()
-        if not self.complaint:
+        if not self.stopping.complaint:
             self._log("stopped")
         self._commands.close()
         self._console.close(timeout_s=1.0)
         self._loop.close()
-        return self._exit_code
+        return self.stopping.exit_code
 
     def _is_empty(self) -> bool:
         return self._balancer.process is None and not self._crew.is_alive and self._reload.is_over
@@ -180,8 +172,8 @@ class Supervisor:
             trouble = self._balancer.note_exit()
             if trouble:
                 self._fail(trouble, POOL_FAILED)
-            if not self._balancer.is_wanted:
-                self._stop_workers()
+            if self.stopping.has_begun:
+                self.stopping.stop_workers()
         if os.getpid() == 1:
             self._reap_strangers()
 
@@ -206,84 +198,30 @@ class Supervisor:
     def _on_hangup(self) -> None:
         if self._terminal.is_gone:
             self._on_terminal_gone()
-        elif self._balancer.is_wanted:
+        elif not self.stopping.has_begun:
             self._log("reload asked for: reading the configuration, trying its handlers")
             self._reload.ask()
 
     def _on_terminal_gone(self) -> None:
         """Nobody can press Ctrl-C any more. Who was started with nohup is to stay."""
-        if not self._must_outlive_terminal and not self._stops_asked:
-            self._on_stop_asked()
+        if not self._must_outlive_terminal:
+            self.stopping.ask_once()
 
     def _follow(self, config: Config) -> None:
         """New limits at once, then new workers, one after another."""
-        if self._balancer.is_wanted:
+        if not self.stopping.has_begun:
             self._balancer.send({"op": "reconfigure", "config": to_json(config)})
             self._crew.reload(config)
 
-    # --- the end --------------------------------------------------------------------------------
+    # --- small print ----------------------------------------------------------------------------
 
     def _fail(self, complaint: str, exit_code: int) -> None:
-        """End the cluster because it is of no use; the first trouble is the one to tell."""
-        if self.complaint:
-            return
-        self.complaint, self._exit_code = complaint, exit_code
-        if self._is_announced:
-            self._drain(self._config.drain_timeout_s)
-        else:
-            self._drain(0.0)
-            self._stop_workers()
-
-    def _on_stop_command(self) -> None:
-        """Unlike a signal, a command that comes twice asks for nothing more."""
-        if not self._stops_asked:
-            self._on_stop_asked()
-
-    def _on_stop_asked(self) -> None:
-        self._stops_asked += 1
-        if self._stops_asked == 1:
-            limit_s = self._config.drain_timeout_s
-            self._log(f"draining for at most {limit_s:g} s; Ctrl-C again to hurry")
-            self._drain(limit_s)
-        elif self._stops_asked == 2:
-            self._log(f"hurrying: {SECOND_STOP_S:g} s left; Ctrl-C again to kill")
-            self._drain(SECOND_STOP_S)
-        else:
-            self._log("killing everything", "warning")
-            self._kill_all()
-
-    def _drain(self, timeout_s: float) -> None:
-        """Have every accepted request answered, then stop the workers."""
-        self._balancer.is_wanted = False
-        self._crew.stop_rolling()
-        self._reload.stop()
-        if self._balancer.process is None:
-            self._stop_workers()
-            return
-        self._balancer.send({"op": "drain", "timeout_s": timeout_s})
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
-        self._drain_timer = self._loop.after(timeout_s + DRAIN_MARGIN_S, self._kill_balancer)
-
-    def _kill_balancer(self) -> None:
-        self._balancer.kill()
-
-    def _stop_workers(self) -> None:
-        if not self._is_stopping:
-            self._is_stopping = True
-            self._crew.stop()
-
-    def _kill_all(self) -> None:
-        self._is_stopping = True
-        self._balancer.kill()
-        self._crew.kill()
-
-    # --- small print ----------------------------------------------------------------------------
+        self.stopping.fail(complaint, exit_code, was_of_use=self._is_announced)
 
     def _dump_state(self) -> None:
         from balancer.status import render
 
-        self._commands.status(lambda status: self._log(render(status)))
+        self._commands.status(lambda status: self._console.write("cluster", render(status)))
 
     def _log(self, text: str, level: str = "info") -> None:
         self._console.write("cluster", text, level, event="cluster")

@@ -3,14 +3,12 @@
 import random
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable
-from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from balancer.config import Config
+from workers.ending import Ending
 from workers.loop import Timer
 from workers.process import Process
 from workers.reports import Report, Reports
@@ -30,18 +28,6 @@ LINK_LONG_ENOUGH_S = 1.0
 """A link that was in rotation so long did not break because the worker cannot keep one."""
 LINKS_LOST_MAX = 3
 """A worker that loses so many in a row, none of them for long enough in rotation, is of no use."""
-
-
-class Ending(StrEnum):
-    """Why a process was followed by another one: what restarts are counted by."""
-
-    SIGNAL = "signal"
-    EXIT = "exit"
-    HUNG = "hung"
-    UNRESPONSIVE = "unresponsive"
-    STARTUP = "startup"
-    BY_HAND = "by_hand"
-    RECYCLED = "recycled"
 
 
 class Owner(Protocol):
@@ -216,7 +202,7 @@ class WorkerProcess:
 
     def _judge_silence(self) -> None:
         """It outlived its link. Only if that is its own fault, it is killed."""
-        if self._links_lost >= LINKS_LOST_MAX or _is_frozen(self.pid):
+        if self._links_lost >= LINKS_LOST_MAX or self._process.is_frozen:
             self.kill("it was frozen or its link broke", Ending.UNRESPONSIVE)
         else:
             # What it held was lost with the link, not with a death.
@@ -295,15 +281,3 @@ def _arguments(name: str, handler: str, endpoint: str, config: Config) -> list[s
     if config.max_rss_bytes is not None:
         arguments += ["--max-rss", str(config.max_rss_bytes)]
     return arguments
-
-
-def _is_frozen(pid: int) -> bool:
-    """Whether it is stopped by a signal or a debugger; where /proc cannot tell, a second lost
-    link will."""
-    if sys.platform != "linux":
-        return False
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] in ("T", "t")
