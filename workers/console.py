@@ -30,8 +30,10 @@ class Console:
         """Writes to stderr, or to the ``descriptor``."""
         self.feed = Feed()
         """Of all lines that have a field ``event``."""
-        self._format = as_json if log_format == "json" else _as_text
         self._descriptor = _stderr() if descriptor is None else descriptor
+        self._format = as_json if log_format == "json" else _as_text
+        if log_format == "text" and _shows_colour(self._descriptor):
+            self._format = _as_coloured_text
         self._lines: deque[str] = deque()
         self._dropped = 0
         self._wake = threading.Condition()
@@ -117,6 +119,24 @@ def _as_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
     now = datetime.now().strftime("%H:%M:%S.%f")[:-3]
     lines = text.splitlines() or [""]
     return "".join(f"{now} {source:<11} {shortened(line)}\n" for line in lines)
+
+
+_COLOURS = {"warning": "33", "error": "31"}
+"""Yellow and red, by SGR (ECMA-48); what is in order keeps the terminal's own."""
+
+
+def _as_coloured_text(source: str, text: str, level: str, fields: dict[str, Any]) -> str:
+    plain = _as_text(source, text, level, fields)
+    colour = _COLOURS.get(level)
+    if colour is None:
+        return plain
+    return "".join(f"\x1b[{colour}m{line}\x1b[0m\n" for line in plain.splitlines())
+
+
+def _shows_colour(descriptor: int) -> bool:
+    """Only a terminal does, and only if its user has not said otherwise (https://no-color.org)."""
+    is_wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_wanted and os.isatty(descriptor)
 
 
 def as_json(source: str, text: str, level: str, fields: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pty
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -179,3 +180,37 @@ def test_what_utf8_cannot_carry_does_not_stop_the_log(terminal: Terminal, consol
     console.write("\ud800", "after all")
     assert "after all" in terminal.wait_until(lambda text: "after all" in text)
     assert json.loads(as_json("a", "\ud800", "info", {}))["text"] == "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_trouble_has_a_colour_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], is_coloured: bool
+) -> None:
+    for name, text in ({"TERM": "xterm", "NO_COLOR": ""} | environ).items():
+        monkeypatch.setenv(name, text)
+    ours, theirs = pty.openpty()
+    console = Console("text", theirs)
+    console.write("a-1", "all is well")
+    console.write("a-1", "not good \x1b[2J", "warning")
+    console.write("a-1", "bad", "error")
+    console.release()
+    console.close(timeout_s=5.0)
+    well, warning, error = os.read(ours, 4096).decode().splitlines()
+    os.close(ours)
+    os.close(theirs)
+    assert "\x1b" not in well
+    assert "\x1b[2J" not in warning
+    assert warning.startswith("\x1b[33m") is is_coloured
+    assert (error.startswith("\x1b[31m"), error.endswith("\x1b[0m")) == (is_coloured, is_coloured)
+
+
+def test_what_is_written_to_a_file_or_pipe_has_no_colour(
+    start: Start, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    console = start()
+    console.write("a-1", "bad", "error")
+    console.release()
+    assert "\x1b" not in terminal.wait_until(lambda text: "bad" in text)
