@@ -1,6 +1,7 @@
 """What may stand on the command line: its parser, made of the table of options, and refusals."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -24,6 +25,12 @@ COMMANDS = {
     "trace": "Show how a request went, or the latest ones: who tried them, and for how long.",
     "stop": "Let a running cluster finish its requests and end; returns when it is gone.",
     "bench": "Load a running cluster, kill its workers meanwhile if asked to, show the figures.",
+}
+_OPERANDS = {
+    **dict.fromkeys(("drain", "ready", "kill"), "WORKER "),
+    "restart": "[WORKER] ",
+    "scale": "POOL N ",
+    "trace": "[REQUEST] ",
 }
 ORDERS = ("drain", "ready", "restart", "kill", "scale", "events", "trace")
 
@@ -99,7 +106,8 @@ def parse_question(
 
     ``add_options`` adds those that it alone has.
     """
-    parser = _Parser(usage=f"{PROGRAM} {command} [options]", description=COMMANDS[command])
+    usage = f"{PROGRAM} {command} {_OPERANDS.get(command, '')}[options]"
+    parser = _Parser(usage=usage, description=COMMANDS[command])
     if add_options is not None:
         add_options(parser)
     for option in OPTIONS:
@@ -189,7 +197,9 @@ class _Parser(argparse.ArgumentParser):
         raise Done
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {PROGRAM} --help)")
+        stray = re.fullmatch("unrecognized arguments: ([^-]\\S*)", message)
+        hint = f"; did you mean --name {stray[1]}?" if stray else ""
+        raise ConfigError(f"{message}{hint} (see {PROGRAM} --help)")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -77,6 +77,11 @@ def fail_without_cluster(name: str, error: Exception) -> int:
 
 def not_running(name: str) -> str:
     """What to do where there is no cluster of that name."""
+    from balancer.control import running_names
+
+    others = running_names()
+    if others:
+        return f"no cluster named {name!r} is running, but {', '.join(others)}: add --name"
     option = "" if name == Config().name else f" --name {name}"
     return f"no cluster named {name!r} is running; start one with: python {PROGRAM}{option}"
 

@@ -235,6 +235,16 @@ def follow(name: str, question: Message) -> Iterator[Message]:
                 yield {key: value for key, value in message.items() if key != "op"}
 
 
+def running_names() -> list[str]:
+    """Of all clusters of this user that can be asked."""
+    names = []
+    for path in sorted(control_path("x").parent.parent.glob("*/control.sock")):
+        with contextlib.suppress(NotRunning):
+            connect(path.parent.name, timeout_s=0.2).close()
+            names.append(path.parent.name)
+    return names
+
+
 def wait_until_gone(name: str, timeout_s: float) -> bool:
     """Wait for the launcher of that name to end; False if it is still there."""
     deadline = time.monotonic() + timeout_s

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from balancer.core.events import Reason, Why
+from balancer.core.events import Why
 from balancer.histogram import Histogram, quantile_s
+from balancer.lines import reason_of
 
 NOBODY = ""
 """Stands for a pool where a request had an end without a worker."""
@@ -115,7 +116,7 @@ class Figures:
             worker.busy_s += ended_at - (started_at if started_at > busy_until else busy_until)
             worker.busy_until = ended_at
             if status != 200:
-                self.by_reason["handler_error" if status == 500 else Reason.MALFORMED] += 1
+                self.by_reason[reason_of(status)] += 1
         self.by_status.update(map(_STATUS_OF, answers))
         self._settle()
 

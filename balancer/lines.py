@@ -13,6 +13,7 @@ from balancer.core.events import (
     Forward,
     ForwardBatch,
     Readmitted,
+    Reason,
     Refuse,
     TryFailed,
     Why,
@@ -20,6 +21,8 @@ from balancer.core.events import (
 
 LINES_PER_SECOND = 50
 LINES_BURST = 200
+ERROR_CHARACTERS_MAX = 500
+HANDLER_ERROR = "handler_error"
 _HOW = {
     Why.DIED: "lost {}, which died after",
     Why.TIMEOUT: "got nothing from {} within",
@@ -53,7 +56,9 @@ class Throttle:
         elapsed_s = now - self._at if self._at is not None else 0.0
         self._at = now
         self._tokens = min(LINES_BURST, self._tokens + elapsed_s * LINES_PER_SECOND)
-        if self._tokens < 1:
+        # Once some had to be left out, it waits for a second's worth: else there would be as many
+        # lines that count others as there are others.
+        if self._tokens < (LINES_PER_SECOND if self._left_out else 1):
             self._left_out += 1
             return None
         self._tokens -= 1
@@ -81,16 +86,31 @@ def failed_try(
     return Line(level, text, {**fields, "ms": ms(action.took_s)}, is_logged)
 
 
-def answered(name: str, action: Answer, took_s: float) -> Line:
-    """A worker answered the request; it is an event only if others were tried before."""
-    slot, status = action.worker.slot, action.reply.status
+def answered(name: str, action: Answer, took_s: float, *, is_logged: bool) -> Line:
+    """A worker answered the request; it is an event if that was an error, or others were tried."""
+    slot, reply, reason = action.worker.slot, action.reply, reason_of(action.reply.status)
+    status = f"{reply.status} {reason}".rstrip()
     text = f"request {name} answered {status} by {slot} in {_duration(took_s)}"
-    fields: dict[str, Any] = {"request": name, "worker": slot, "status": status}
-    fields |= {"attempts": action.attempts, "ms": ms(took_s), "tried": _tried(action.tried)}
+    fields: dict[str, Any] = {"request": name, "worker": slot, "status": reply.status}
+    fields |= {"reason": reason, "attempts": action.attempts, "ms": ms(took_s)}
+    fields["tried"] = _tried(action.tried)
     if action.tried:
         text += f", attempt {action.attempts} after {_story(action.tried)}"
         fields = {"event": "failed_over", **fields}
-    return Line("info", text, fields)
+    if not reason:
+        return Line("info", text, fields, is_logged)
+    error = shortened(reply.error)
+    fields = {**fields, "event": reason, "error": error}
+    return Line("warning", f"{text}: {error}", fields, is_logged)
+
+
+def reason_of(status: int) -> str:
+    """What a worker's answer of that status is called, if it is an error."""
+    return {200: "", 500: HANDLER_ERROR}.get(status, Reason.MALFORMED.value)
+
+
+def shortened(error: str) -> str:
+    return error if len(error) <= ERROR_CHARACTERS_MAX else error[:ERROR_CHARACTERS_MAX] + "…"
 
 
 def refused(name: str, action: Refuse, took_s: float, *, is_logged: bool) -> Line:

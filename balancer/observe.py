@@ -69,7 +69,7 @@ class Observer:
             # Most actions are of two kinds that say nothing.
             if type(action) is Forward:
                 self._count_try(now, action)
-            elif type(action) is Answer and not action.tried and not self.has_access_log:
+            elif type(action) is Answer and self._is_ordinary(action):
                 self._note_answer(now, action)
             else:
                 following = actions[number + 1 :]
@@ -77,6 +77,9 @@ class Observer:
         if len(self._uncounted) >= UNCOUNTED_MAX:
             self._count()
         return said
+
+    def _is_ordinary(self, action: Answer) -> bool:
+        return action.reply.status == 200 and not action.tried and not self.has_access_log
 
     def _count_try(self, now: float, action: Forward) -> None:
         figures, slot = self._figures, action.worker.slot
@@ -94,9 +97,12 @@ class Observer:
         self._uncounted.append(
             (request, arrived_at, worker, worker.started_at, now, status, not failed)
         )
-        if failed:
-            last = OneTry(worker.slot, action.attempts, worker.started_at, now, "answer")
-            story = Story(request, "answered", arrived_at, now, (*failed, last), status)
+        if failed or status != 200:
+            reason, error = lines.reason_of(status), lines.shortened(action.reply.error)
+            ended = "error" if reason else "answer"
+            last = OneTry(worker.slot, action.attempts, worker.started_at, now, ended)
+            tries = (*failed, last)
+            story = Story(request, "answered", arrived_at, now, tries, status, reason, error)
             self._stories.keep(story)
         return now - arrived_at
 
@@ -138,7 +144,10 @@ class Observer:
                     yield lines.failed_try(name, action, following, is_logged=is_logged)
             case Answer():
                 took_s = self._note_answer(now, action)
-                yield lines.answered(self._request_name(action.request), action, took_s)
+                is_logged = bool(action.tried) or self.has_access_log
+                if is_logged or self.is_watched:
+                    name = self._request_name(action.request)
+                    yield lines.answered(name, action, took_s, is_logged=is_logged)
             case Refuse():
                 took_s = self._note_refusal(now, action)
                 is_logged = action.reason not in _QUIET or self.has_access_log

@@ -12,7 +12,7 @@ from balancer.control import NotRunning, ask, follow
 from balancer.telling import event_line, story_lines
 
 LAST_EVENTS, LAST_STORIES = 10, 20
-LAST_MAX = 1000
+LAST_MAX = 2000
 
 
 def carry_out(word: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -35,6 +35,8 @@ class Story(NamedTuple):
     tries: Sequence[OneTry]
     status: int | None = None
     reason: str = ""
+    error: str = ""
+    """The handler's own words, if it raised."""
 
 
 class Stories:
@@ -49,10 +51,8 @@ class Stories:
         self._troubled.append(story)
 
     def keep_answers(self, answers: Iterable[Answered]) -> None:
-        """Of requests whose first try ended with an answer; others are told by ``keep``."""
-        first = [answer for answer in answers if answer[-1]]
-        self._good.extend(first)
-        self._troubled.extend(_story(answer) for answer in first if answer[-2] != 200)
+        """Of requests whose first try ended with a good answer; others are told by ``keep``."""
+        self._good.extend(answer for answer in answers if answer[-1] and answer[-2] == 200)
 
     def named(self, name: str) -> Iterator[Story]:
         """Of a request that is over, if it is still known."""
@@ -65,7 +65,7 @@ class Stories:
 
     def _all(self) -> Iterator[Story]:
         yield from self._troubled
-        yield from (_story(answer) for answer in self._good if answer[-2] == 200)
+        yield from map(_story, self._good)
 
     def tell(self, story: Story, now: float, date_s: float) -> dict[str, Any]:
         """The story for people and machines; ``date_s`` is the date of ``now``, since 1970."""
@@ -78,6 +78,7 @@ class Stories:
             "state": story.state,
             "status": story.status,
             "reason": story.reason,
+            "error": story.error,
             "queued_ms": None if first is None else ms(first - arrived_at),
             "took_ms": ms((now if story.ended_at is None else story.ended_at) - arrived_at),
             "tries": [

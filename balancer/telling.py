@@ -30,6 +30,7 @@ def story_lines(story: Mapping[str, Any]) -> Iterator[str]:
 
 _ENDED = {
     "answer": "answered",
+    "error": "raised an error",
     "empty": "had nothing to say",
     "timeout": "let its time pass",
     "died": "died",
@@ -47,7 +48,8 @@ def _end(story: Mapping[str, Any]) -> str:
         case "gone":
             return f"dropped after {took}: its client is gone"
     reason = f" {story['reason']}" if story["reason"] else ""
-    return f"answered {story['status']}{reason} after {took}"
+    error = f": {printable_line(story['error'])}" if story["error"] else ""
+    return f"answered {story['status']}{reason} after {took}{error}"
 
 
 def _time(date: str) -> str:

@@ -76,9 +76,9 @@ class Crew:
     def find(self, name: str) -> WorkerSlot | None:
         return self._slots.get(name)
 
-    def restart(self, names: Sequence[str]) -> None:
-        """Replace these, one at a time in each pool."""
-        self._rolling.restart(names)
+    def restart(self, names: Sequence[str]) -> int:
+        """Replace these, one at a time in each pool; how many of them were not about to be."""
+        return self._rolling.restart(names)
 
     @property
     def is_reloading(self) -> bool:

@@ -2,9 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 EVENTS_MAX = 1000
+"""Of requests, and of everything else."""
+_OF_REQUESTS = {"try_failed", "failed_over", "refused", "handler_error", "malformed"}
 
 Record = dict[str, Any]
 
@@ -15,7 +19,10 @@ class Feed:
     def __init__(self) -> None:
         self.on_watched: Callable[[], None] = lambda: None
         """Called when the first follower has come or the last one has gone."""
-        self._events: deque[Record] = deque(maxlen=EVENTS_MAX)
+        self._of_requests: deque[tuple[int, Record]] = deque(maxlen=EVENTS_MAX)
+        self._others: deque[tuple[int, Record]] = deque(maxlen=EVENTS_MAX)
+        """Apart, so that thousands of requests do not wash away what happened to workers."""
+        self._number = 0
         self._followers: list[Callable[[Record], None]] = []
 
     @property
@@ -23,13 +30,16 @@ class Feed:
         return bool(self._followers)
 
     def publish(self, record: Record) -> None:
-        self._events.append(record)
+        self._number += 1
+        kept = self._of_requests if record["event"] in _OF_REQUESTS else self._others
+        kept.append((self._number, record))
         for tell in list(self._followers):
             tell(record)
 
     def latest(self, number: int) -> list[Record]:
         """The last comes last."""
-        return list(self._events)[-number:] if number > 0 else []
+        both = merge(self._of_requests, self._others, key=itemgetter(0))
+        return [record for _, record in both][-number:] if number > 0 else []
 
     def follow(self, tell: Callable[[Record], None]) -> None:
         self._followers.append(tell)

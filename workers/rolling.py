@@ -56,12 +56,15 @@ class Rolling:
         self._begin_turns()
         self._end_reload_if_done()
 
-    def restart(self, names: Iterable[str]) -> None:
-        """Have these replaced by fresh processes of the same handler."""
-        for name in names:
+    def restart(self, names: Iterable[str]) -> int:
+        """Have these replaced by fresh processes of the same handler; how many of them were not
+        about to be."""
+        anew = [name for name in names if name not in self._asked | self._by_hand]
+        for name in anew:
             self._asked.add(name)
             self._turns.ask(self._slots[name].pool, name)
         self._begin_turns()
+        return len(anew)
 
     def scale(self) -> None:
         """Add the slots that the configuration names anew, retire those that it does not name."""

@@ -57,12 +57,15 @@ class Steering:
             slot = self._slot(worker)
             if slot.is_drained:
                 raise Impossible(f"{worker} is drained: 'ready {worker}' brings it back")
-            self._crew.restart([worker])
+            if not self._crew.restart([worker]):
+                return Deed(f"{worker} is about to be replaced already", False)
             return Deed(f"{worker} is replaced once its successor is ready")
         self._refuse_in_reload()
         names = [slot.name for slot in self._crew if not slot.is_given_up and not slot.is_retired]
-        self._crew.restart(names)
-        return Deed(f"{len(names)} workers are replaced, one at a time in each pool")
+        number = self._crew.restart(names)
+        if not number:
+            return Deed("all workers are about to be replaced already", False)
+        return Deed(f"{_workers(number)} to be replaced, one at a time in each pool")
 
     def kill(self, worker: str) -> Deed:
         """Kill its process, as kill -9 would."""
@@ -82,12 +85,12 @@ class Steering:
         if not 1 <= workers <= WORKERS_MAX - others:
             raise Impossible(f"{workers} workers are not possible: 1 to {WORKERS_MAX - others} are")
         if workers == pool.workers:
-            return Deed(f"pool {pool_name} has {workers} workers already", False)
+            return Deed(f"pool {pool_name} has {_workers(workers)} already", False)
         pools = (
             replace(other, workers=workers) if other is pool else other for other in config.pools
         )
         self._crew.scale(replace(config, pools=tuple(pools)))
-        return Deed(f"pool {pool_name} goes from {pool.workers} to {workers} workers")
+        return Deed(f"pool {pool_name} goes from {pool.workers} to {_workers(workers)}")
 
     def scale_by(self, step: int) -> Deed:
         """One more, or less, in the first pool that has workers of ours."""
@@ -123,3 +126,7 @@ class Steering:
     def _refuse_in_reload(self) -> None:
         if self._crew.is_reloading:
             raise Impossible("a reload is under way: try again when it is done")
+
+
+def _workers(number: int) -> str:
+    return f"{number} worker{'s' * (number != 1)}"

@@ -77,6 +77,9 @@ def _counts(result: Result) -> list[str]:
 
 def _endings(result: Result) -> str:
     endings = [f"{number(result['answered_per_s'])}/s"]
+    good, total = result["by_status"].get("200", 0), result["answered"]
+    if 0 < good < total:
+        endings.append(f"with 200 {number(result['answered_per_s'] * good / total)}/s")
     if result["by_status"]:
         endings.append(f"status {_counted(result['by_status'])}")
     if result["by_reason"]:

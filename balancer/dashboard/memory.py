@@ -86,7 +86,8 @@ class Memory:
         self.feed.append(event)
         if name := event.get("worker"):
             memory = self._of(name)
-            memory.events.append(event)
+            if event.get("why") != "empty":  # which says nothing about the worker
+                memory.events.append(event)
             if record.get("event") == "stack" or record.get("stack"):
                 memory.stack = shown_text(record.get("stack") or record.get("text", ""))
         return event

@@ -66,7 +66,8 @@ def _request(worker: Worker) -> Text:
 
 
 def _failures(worker: Worker) -> Text:
-    return number(sum(worker[kind] for kind in FAILURES), WARNING)
+    """An empty reply is the handler's right, and counts against nobody."""
+    return number(sum(worker[kind] for kind in FAILURES if kind != "empty"), WARNING)
 
 
 def _counted(kind: str, style: str = "") -> Callable[[Worker], Text]:

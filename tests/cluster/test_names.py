@@ -98,3 +98,12 @@ def test_a_name_is_taken_until_the_last_request_is_answered() -> None:
         slow.wait_for_log("draining")
         assert start_second(slow.name).returncode == 2
         assert client.receive()["status"] == 200
+
+
+def test_who_asks_for_another_is_told_which_there_are(first: Cluster) -> None:
+    command = run_cluster_command("status", "--name", f"not-{first.name}")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (1, "")
+    before, _, others = done.stderr.partition(" is running, but ")
+    assert before == f"no cluster named 'not-{first.name}'"
+    assert first.name in others.removesuffix(": add --name\n").split(", ")

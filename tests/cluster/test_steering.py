@@ -154,7 +154,7 @@ def test_with_everybody_drained_there_is_an_honest_503(cluster: Cluster) -> None
 def test_a_restart_under_load_loses_nothing(cluster: Cluster) -> None:
     before = {worker["pid"] for worker in cluster.look()["workers"]}
     load = Load(cluster.address)
-    assert do(cluster, "restart") == "2 workers are replaced, one at a time in each pool"
+    assert do(cluster, "restart") == "2 workers to be replaced, one at a time in each pool"
     wait_until(lambda: not before & {worker["pid"] for worker in cluster.look()["workers"]})
     wait_until(lambda: not any(map(is_alive, before)))
     under_load(cluster, load)

@@ -69,7 +69,8 @@ def forward(worker: WorkerId, attempt: int, request: RequestId = R) -> Forward:
 
 
 def answer(worker: WorkerId, attempts: int, *tried: FailedTry, status: int = 200) -> Answer:
-    return Answer(R, worker, WorkerReply(Outcome.ANSWER, status), attempts, tried)
+    error = "ValueError: no good" if status != 200 else ""
+    return Answer(R, worker, WorkerReply(Outcome.ANSWER, status, error=error), attempts, tried)
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ def test_a_death_and_a_failover_are_one_line_and_the_answer_another(story: Story
         "worker": "b-1",
         "status": 200,
         "attempts": 2,
+        "reason": "",
         "ms": 1412.0,
         "tried": [{"worker": "a-1", "why": "died", "ms": 312.0}],
     }
@@ -227,7 +229,14 @@ def test_a_burst_of_lines_is_admitted_and_then_a_steady_rate() -> None:
     assert sum(admitted) == LINES_BURST
     assert admitted[:LINES_BURST] == [True] * LINES_BURST
     steady = [throttle.admit(NOW + n / 1000) is not None for n in range(1, 10_001)]
-    assert sum(steady) == pytest.approx(10 * LINES_PER_SECOND, abs=2)
+    assert sum(steady) == pytest.approx(10 * LINES_PER_SECOND, abs=LINES_PER_SECOND)
+
+
+def test_in_a_storm_one_line_a_second_tells_of_those_left_out() -> None:
+    """Not as many as there are lines: they come a second's worth at a time."""
+    throttle = Throttle()
+    counts = [throttle.admit(NOW + n / 1000) for n in range(20_000)]
+    assert 10 <= sum(bool(left_out) for left_out in counts) <= 20
 
 
 def test_what_was_left_out_is_told_with_the_next_line() -> None:
@@ -441,6 +450,7 @@ def test_a_story_tells_of_every_try(story: Story) -> None:
         "state": "answered",
         "status": 200,
         "reason": "",
+        "error": "",
         "queued_ms": 20.0,
         "took_ms": 170.0,
         "tries": [
@@ -487,5 +497,24 @@ def test_an_error_of_the_handler_is_trouble_and_a_client_that_left_too(story: St
     story.at(NOW + 1, None, answer(A, 1, status=500))
     story.at(NOW + 2, arrived())
     story.at(NOW + 3, None, Forget(R))
-    told = stories(story, NOW + 4, troubled=True)
-    assert [(one["state"], one["status"]) for one in told] == [("answered", 500), ("gone", None)]
+    raised, gone = stories(story, NOW + 4, troubled=True)
+    assert (raised["state"], raised["status"], raised["reason"]) == (
+        "answered",
+        500,
+        "handler_error",
+    )
+    assert raised["error"] == "ValueError: no good"
+    assert [one["ended"] for one in raised["tries"]] == ["error"]
+    assert (gone["state"], gone["status"]) == ("gone", None)
+
+
+@pytest.mark.parametrize("has_access_log", [False, True])
+def test_an_error_of_the_handler_is_told_with_its_words(has_access_log: bool) -> None:
+    observer = Observer(str, has_access_log=has_access_log)
+    observer.is_watched = True
+    observer.note(NOW, arrived(), [forward(A, 1)])
+    (line,) = observer.note(NOW + 0.005, None, [answer(A, 1, status=500)])
+    assert line.text == ("request 7 answered 500 handler_error by a-1 in 5 ms: ValueError: no good")
+    assert (line.level, line.is_logged) == ("warning", has_access_log)
+    assert line.fields["event"] == line.fields["reason"] == "handler_error"
+    assert line.fields["error"] == "ValueError: no good"

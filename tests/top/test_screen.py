@@ -74,7 +74,7 @@ def test_80_columns_show_all_that_matters() -> None:
         "failovers 12   answers  200 152k  503 5",
         "WORKER  STATE       REQUEST   SERVED  FAILED     P99  WHY",
         "slow-1  busy           1.2s   12,345       ·       ·",
-        "▸ slow-2  idle              ·    9,120      53    14ms",
+        "▸ slow-2  idle              ·    9,120      12    14ms",
         "failures 41 empty, 7 timeout, 3 died, 2 garbled",
         "q quit",
     ):

@@ -18,6 +18,10 @@ export function drawTrouble(trouble) {
   setData(document.body, "trouble", trouble?.kind ?? "");
   line.hidden = trouble === null;
   setText(line, trouble?.text ?? "");
+  if (trouble?.kind === "deaf") {
+    setText(byId("cluster-state"), "unknown");
+    setData(byId("cluster-state"), "tone", "red");
+  }
 }
 
 export function drawCluster(state, point) {

@@ -7,6 +7,8 @@ import { isInRotation, lookOf } from "./states.js";
 
 const CROWD = 48;
 const SAY_EVERY_MS = 3000;
+const STATUS_EVERY_MS = 1000;
+const RECENT_DEATH_S = 60;
 
 const tiles = new Map();
 const pools = new Map();
@@ -122,7 +124,7 @@ function drawTile(tile, worker) {
   setData(tile.button, "state", worker.state);
   setText(tile.sign, look.sign);
   setText(tile.state, worker.state);
-  setText(tile.what, worker.request ?? (worker.why || worker.last_death || "waits for work"));
+  setText(tile.what, worker.request ?? (worker.why || recentDeath(worker) || "waits for work"));
   setData(tile.what, "kind", worker.request ? "request" : worker.why ? "why" : "rest");
   drawAge(tile);
   const [served, slow, restarts] = tile.figures.children;
@@ -131,10 +133,17 @@ function drawTile(tile, worker) {
   setText(restarts, worker.restarts ? `↻ ${count(worker.restarts)}` : "");
 }
 
+function recentDeath(worker) {
+  const isRecent = worker.last_death && worker.last_death_age_s < RECENT_DEATH_S;
+  return isRecent ? `${worker.last_death} ${duration(worker.last_death_age_s * 1000)} ago` : "";
+}
+
 function drawAge({ age, worker }) {
   const isHolding = worker.request !== null && worker.request_age_ms !== null;
+  // What it held for less than the time between two statuses it holds no more, most likely.
+  const isLong = isHolding && worker.request_age_ms >= STATUS_EVERY_MS;
   const heldMs = worker.request_age_ms + performance.now() - receivedAt;
-  setText(age, isHolding ? duration(heldMs) : "");
+  setText(age, isLong ? duration(heldMs) : isHolding ? "< 1 s" : "");
 }
 
 // One sentence for all changes, and not too often: it is read aloud.
