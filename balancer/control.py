@@ -54,8 +54,13 @@ class Channel:
         selector: selectors.BaseSelector,
         on_message: Callable[[Message], None],
         on_close: Callable[[], None],
+        *,
+        line_bytes_max: int = LINE_BYTES_MAX,
+        backlog_bytes_max: int = BACKLOG_BYTES_MAX,
     ) -> None:
         connection.setblocking(False)
+        self._line_bytes_max = line_bytes_max
+        self._backlog_bytes_max = backlog_bytes_max
         self._socket = connection
         self._selector = selector
         self._on_message = on_message
@@ -73,8 +78,12 @@ class Channel:
             return
         self._outgoing += _packed(message)
         self._flush()
-        if len(self._outgoing) > BACKLOG_BYTES_MAX:
+        if len(self._outgoing) > self._backlog_bytes_max:
             self.close()
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
 
     def send_log(self, message: Message) -> None:
         """Queue a log line, or count it as dropped: lines may get lost, decisions may not."""
@@ -106,6 +115,8 @@ class Channel:
         """Idempotent; ``on_close`` is called the first time."""
         if self._is_open:
             self._is_open = False
+            self._outgoing.clear()
+            self._incoming.clear()
             self._selector.unregister(self._socket)
             self._socket.close()
             self._on_close()
@@ -131,12 +142,14 @@ class Channel:
         except OSError:
             data = b""
         self._incoming += data
-        if not data or len(self._incoming) > LINE_BYTES_MAX:
-            self.close()
-            return
         *lines, rest = self._incoming.split(b"\n")
         self._incoming = rest
+        if not data or max(map(len, (*lines, rest))) > self._line_bytes_max:
+            self.close()
+            return
         for line in lines:
+            if not self._is_open:
+                return  # what it said before was the end
             message = _parse(line)
             if message is None:
                 self.close()
@@ -188,7 +201,7 @@ def listen(name: str) -> socket.socket:
     unready = path.with_suffix(".new")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(unready))
-    listener.listen(16)
+    listener.listen(128)
     # Under its name only now: between bind and listen whoever asks would be refused.
     unready.rename(path)
     listener.setblocking(False)
@@ -199,12 +212,20 @@ def connect(name: str, timeout_s: float = 5.0) -> socket.socket:
     """A connection to the running cluster. NotRunning if there is none."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(timeout_s)
-    try:
-        connection.connect(str(control_path(name)))
-    except OSError as error:
-        connection.close()
-        raise NotRunning(name) from error
-    return connection
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.connect(str(control_path(name)))
+            return connection
+        except BlockingIOError as error:
+            # So many want to be let in that there is no place in the line: unix(7), EAGAIN.
+            if time.monotonic() > give_up_at:
+                connection.close()
+                raise NotRunning(name) from TimeoutError(*error.args)
+            time.sleep(0.01)
+        except OSError as error:
+            connection.close()
+            raise NotRunning(name) from error
 
 
 def ask(name: str, op: str, timeout_s: float = 5.0, **fields: Any) -> Message:

@@ -10,6 +10,7 @@ from balancer.core.events import Why
 from balancer.histogram import Histogram, quantile_s
 from balancer.lines import reason_of
 
+EARLIER_MAX = 8
 NOBODY = ""
 """Stands for a pool where a request had an end without a worker."""
 _FAILURES = {why.value: 0 for why in Why}
@@ -51,10 +52,26 @@ class WorkerFigures:
     failures: Counter[str] = field(default_factory=Counter)
     busy_s: float = 0.0
     busy_until: float = 0.0
+    incarnation: int = 0
     started_at: float = 0.0
-    """The latest try's, or batch's."""
+    """The latest try's, or batch's, of the latest incarnation."""
+    earlier: dict[int, float] = field(default_factory=dict)
+    """The same of those before it, which may still finish what they hold."""
     took: Histogram = field(default_factory=Histogram)
     """Its tries that ended with an answer."""
+
+    def note_start(self, incarnation: int, now: float) -> None:
+        """The first try of a new incarnation; later ones only have to set ``started_at``."""
+        if len(self.earlier) >= EARLIER_MAX:
+            del self.earlier[next(iter(self.earlier))]
+        self.earlier[self.incarnation] = self.started_at
+        self.incarnation, self.started_at = incarnation, now
+
+    def start_of(self, incarnation: int) -> float:
+        """When the incarnation was given what it holds."""
+        if incarnation == self.incarnation:
+            return self.started_at
+        return self.earlier.get(incarnation, self.started_at)
 
     def note_busy(self, since: float, until: float) -> None:
         """A batch counts once, whatever it holds; a worker is never busy with two things."""

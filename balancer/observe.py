@@ -86,21 +86,24 @@ class Observer:
         figures.totals["tries"] += 1
         if action.attempt > 1:
             figures.totals["failovers"] += 1
-        (figures.workers.get(slot) or figures.worker(slot)).started_at = now
+        worker = figures.workers.get(slot) or figures.worker(slot)
+        if action.worker.incarnation == worker.incarnation:
+            worker.started_at = now
+        else:
+            worker.note_start(action.worker.incarnation, now)
 
     def _note_answer(self, now: float, action: Answer) -> float:
         """How long the client has waited for it."""
         figures, slot, request = self._figures, action.worker.slot, action.request
         worker = figures.workers.get(slot) or figures.worker(slot)
+        started_at = worker.start_of(action.worker.incarnation)
         arrived_at, status = self._arrived_at.pop(request), action.reply.status
         failed = self._failed.pop(request, ()) if action.tried else ()
-        self._uncounted.append(
-            (request, arrived_at, worker, worker.started_at, now, status, not failed)
-        )
+        self._uncounted.append((request, arrived_at, worker, started_at, now, status, not failed))
         if failed or status != 200:
             reason, error = lines.reason_of(status), lines.shortened(action.reply.error)
             ended = "error" if reason else "answer"
-            last = OneTry(worker.slot, action.attempts, worker.started_at, now, ended)
+            last = OneTry(worker.slot, action.attempts, started_at, now, ended)
             tries = (*failed, last)
             story = Story(request, "answered", arrived_at, now, tries, status, reason, error)
             self._stories.keep(story)
@@ -162,7 +165,7 @@ class Observer:
             case ReplyDropped(worker):
                 self._count()
                 figures = self._figures.worker(worker.slot)
-                figures.note_busy(figures.started_at, now)
+                figures.note_busy(figures.start_of(worker.incarnation), now)
                 totals["late_replies"] += 1
             case Forget(request):
                 totals["clients_gone"] += 1

@@ -12,7 +12,7 @@ from balancer.control import NotRunning, ask, follow
 from balancer.telling import event_line, story_lines
 
 LAST_EVENTS, LAST_STORIES = 10, 20
-LAST_MAX = 2000
+EVENTS_MAX, STORIES_MAX = 2000, 100
 
 
 def carry_out(word: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -95,7 +95,7 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_events(parser: argparse.ArgumentParser) -> None:
-    _add_last(parser, LAST_EVENTS)
+    _add_last(parser, LAST_EVENTS, EVENTS_MAX)
     parser.add_argument(
         "--no-follow",
         dest="follow",
@@ -108,7 +108,7 @@ def _add_events(parser: argparse.ArgumentParser) -> None:
 
 def _add_trace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("request", metavar="REQUEST", nargs="?", help="its name, as in the log")
-    _add_last(parser, LAST_STORIES)
+    _add_last(parser, LAST_STORIES, STORIES_MAX)
     parser.add_argument(
         "--failed",
         dest="troubled",
@@ -118,9 +118,9 @@ def _add_trace(parser: argparse.ArgumentParser) -> None:
     _add_json(parser)
 
 
-def _add_last(parser: argparse.ArgumentParser, default: int) -> None:
+def _add_last(parser: argparse.ArgumentParser, default: int, maximum: int) -> None:
     parser.add_argument(
-        "--last", metavar="N", type=_count, help=f"of the last N, at most {LAST_MAX} ({default})"
+        "--last", metavar="N", type=_count, help=f"the last N, at most {maximum} ({default})"
     )
 
 

@@ -30,7 +30,8 @@ GROUPS = {
         balancer.top.table balancer.top.columns balancer.top.footer balancer.top.help
         balancer.top.lines balancer.top.words""",
     "launcher": """
-        workers.supervisor workers.commands workers.snapshot workers.why workers.steering
+        workers.supervisor workers.commands workers.askers workers.snapshot workers.why
+        workers.steering
         workers.dashboard_process workers.stopping workers.ending workers.recovery
         workers.crew workers.rolling workers.turns
         workers.reload workers.check workers.slot workers.succession workers.leaving

@@ -1,22 +1,23 @@
 """The launcher's answers to what is asked over the control socket."""
 
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from balancer.control import Channel, Message, listen
+from balancer.control import Message, listen
 from workers import snapshot
+from workers.askers import Asker, Questions
 from workers.balancer_process import BalancerProcess
 from workers.crew import Crew
-from workers.feed import EVENTS_MAX, Record
-from workers.loop import Loop, Timer
+from workers.feed import EVENTS_MAX
+from workers.loop import Loop
 from workers.steering import Deed, Impossible, Steering
 from workers.surroundings import Surroundings
 
 CONNECTIONS_MAX = 64
-BALANCER_TIMEOUT_S = 1.0
-STORIES_MAX = 1000
+STORIES_MAX = 100
+"""At once: to tell as many costs the balancer about a millisecond."""
+NAME_CHARACTERS_MAX = 64
 
 Reply = Callable[[Message], None]
 
@@ -36,14 +37,13 @@ class Commands:
         self._loop = loop
         self._around = around
         self._crew = crew
-        self._balancer = balancer
         self._steering = steering
         self._on_stop = on_stop
         self._started_at = datetime.now(UTC)
-        self._asked: dict[int, tuple[Reply, Timer]] = {}
-        """What the balancer was asked and has not answered."""
-        self._number = 0
-        self._connections = 0
+        self._balancer = balancer
+        self._questions = Questions(loop, balancer)
+        self._askers: dict[Asker, None] = {}
+        """Who has asked the longest ago comes first."""
         self._listener = listen(around.config.name)
         loop.selector.register(self._listener, 1, self._accept)
 
@@ -56,27 +56,21 @@ class Commands:
             connection, _ = self._listener.accept()
         except OSError:
             return  # out of descriptors, or the asker has left already
-        if self._connections >= CONNECTIONS_MAX:
-            connection.close()
-            return
-        self._connections += 1
-        self._serve(connection)
+        if len(self._askers) >= CONNECTIONS_MAX:
+            idle = next((one for one in self._askers if not one.is_following), None)
+            (idle or next(iter(self._askers))).close()
+        self._askers[Asker(connection, self._loop, self._ask, self._forget)] = None
 
-    def _serve(self, connection: socket.socket) -> None:
-        def tell(record: Record) -> None:
-            channel.send_log({"op": "event", **record})
+    def _forget(self, asker: "Asker") -> None:
+        self._askers.pop(asker, None)
+        self._around.console.feed.leave(asker.tell)
 
-        def on_message(message: Message) -> None:
-            if message["op"] == "events":
-                self._tell_events(message, channel, tell)
-            else:
-                self._answer(message, channel.send)
-
-        def on_close() -> None:
-            self._connections -= 1
-            self._around.console.feed.leave(tell)
-
-        channel = Channel(connection, self._loop.selector, on_message, on_close)
+    def _ask(self, asker: "Asker", question: Message) -> None:
+        self._askers[asker] = self._askers.pop(asker, None)  # the latest comes last
+        if question["op"] == "events":
+            self._tell_events(question, asker)
+        else:
+            self._answer(question, asker.answer)
 
     def _answer(self, question: Message, reply: Reply) -> None:
         match question:
@@ -87,9 +81,9 @@ class Commands:
                 self._on_stop()
             case {"op": "trace"}:
                 asked = _stories_asked(question)
-                self._ask_balancer(asked, lambda answer: reply(_stories(answer)))
+                self._questions.ask(asked, lambda answer: reply(_stories(answer)))
             case {"op": op}:
-                reply({"op": op, **self._steer(op, question)})
+                reply({"op": op[:NAME_CHARACTERS_MAX], **self._steer(op, question)})
 
     def _steer(self, op: str, question: Message) -> dict[str, Any]:
         """Do what is asked for; the reply says what was done, or why not."""
@@ -98,9 +92,10 @@ class Commands:
         except Impossible as error:
             return {"error": str(error)}
         if deed is None:
-            return {"error": f"this cluster does not know '{op}', or not like this"}
+            shown = op[:NAME_CHARACTERS_MAX]
+            return {"error": f"this cluster does not know '{shown}', or not like this"}
         if deed.is_change:
-            by = str(question.get("by") or "")
+            by = str(question.get("by") or "")[:NAME_CHARACTERS_MAX]
             said = f"{op}: {deed.text}" + (f" (by {by})" if by else "")
             self._around.console.write("cluster", said, event="command", by=by)
         return {"did": deed.text, "changed": deed.is_change}
@@ -113,27 +108,27 @@ class Commands:
                 return self._steering.ready(worker)
             case {"op": "restart", "worker": str(worker)}:
                 return self._steering.restart(worker)
-            case {"op": "restart"}:
+            case {"op": "restart"} if question.get("worker") is None:
                 return self._steering.restart(None)
             case {"op": "kill", "worker": str(worker)}:
                 return self._steering.kill(worker)
-            case {"op": "scale", "pool": str(pool), "workers": int(workers)}:
+            case {"op": "scale", "pool": str(pool), "workers": int(workers)} if workers is not True:
                 return self._steering.scale(pool, workers)
         return None
 
-    def _tell_events(
-        self, question: Message, channel: Channel, tell: Callable[[Record], None]
-    ) -> None:
+    def _tell_events(self, question: Message, asker: "Asker") -> None:
         """The last ones, and with ``follow`` all that come until the asker goes."""
         number, feed = question.get("last", EVENTS_MAX), self._around.console.feed
         latest = feed.latest(number if isinstance(number, int) else EVENTS_MAX)
         for record in latest:
-            tell(record)
-        if question.get("follow"):
-            feed.leave(tell)  # whoever asks twice hears everything once
-            feed.follow(tell)
-        else:
-            channel.send({"op": "events", "count": len(latest)})
+            asker.tell(record)
+        asker.is_following = bool(question.get("follow"))
+        if not asker.is_following:
+            asker.answer({"op": "events", "count": len(latest)})
+            return
+        feed.leave(asker.tell)  # whoever asks twice hears everything once
+        feed.follow(asker.tell)
+        asker.answer(None)
 
     # --- what only the balancer knows -----------------------------------------------------------
 
@@ -145,25 +140,11 @@ class Commands:
             state = snapshot.take(config, self._crew, self._balancer, self._started_at, counted)
             reply({"op": "status", **state})
 
-        self._ask_balancer({"op": "status"}, combine)
-
-    def _ask_balancer(self, question: Message, reply: Reply) -> None:
-        """Reply with its answer, which has no more than ``op`` if it does not answer in time."""
-        self._number += 1
-        number, silence = self._number, {"op": question["op"]}
-        timer = self._loop.after(BALANCER_TIMEOUT_S, lambda: self.note_answer(number, silence))
-        self._asked[number] = (reply, timer)
-        if self._balancer.process is None:
-            self.note_answer(number, silence)
-        else:
-            self._balancer.send({**question, "id": number})
+        self._questions.ask({"op": "status"}, combine)
 
     def note_answer(self, number: int, answer: Message) -> None:
-        """The balancer has answered, or has not."""
-        if number in self._asked:
-            reply, timer = self._asked.pop(number)
-            timer.cancel()
-            reply(answer)
+        """The balancer has answered."""
+        self._questions.note_answer(number, answer)
 
 
 def _stories_asked(question: Message) -> Message:

@@ -4,7 +4,7 @@ import random
 import time
 
 from workers.ending import Ending
-from workers.restart import RestartPolicy
+from workers.restart import READY_LONG_ENOUGH_S, RestartPolicy
 from workers.worker_process import WorkerProcess
 
 
@@ -30,6 +30,9 @@ class Recovery:
         self.stack = "\n".join(process.stack)
         self._ready_for_s = None if booted_at is None else process.died_at - booted_at
         self._held_request = process.held_request is not None
+        if process.end is Ending.BY_HAND:
+            # Whoever kills it by hand wants another: it is no sign that it cannot start or stay.
+            self._ready_for_s = READY_LONG_ENOUGH_S
 
     def note_no_process(self, trouble: str) -> None:
         """The system had none for it."""

@@ -49,7 +49,7 @@ class Rolling:
         for name, pool, handler in config.worker_slots():
             if name not in self._slots:
                 self._add(name, pool, handler).is_given_up = True
-            if self._slots[name].is_drained:
+            if self._slots[name].is_drained:  # and nobody gets ready to fill it
                 self._slots[name].handler = self._owed.pop(name)  # whenever it is filled again
             elif not self._slots[name].is_retired:  # else it is added again once it is gone
                 self._turns.ask(pool, name)
@@ -77,6 +77,7 @@ class Rolling:
             elif self._slots[name].is_retired:
                 self._owed[name] = handler  # filled anew once its last process is gone
         names = {name for name, _, _ in wanted}
+        self._owed = {name: handler for name, handler in self._owed.items() if name in names}
         for slot in [slot for slot in self._slots.values() if slot.name not in names]:
             if not slot.is_retired:
                 slot.retire()
@@ -104,6 +105,8 @@ class Rolling:
         self._turns.end(slot.name)
         self._begun.discard(slot.name)
         self._by_hand.discard(slot.name)
+        if slot.name in self._owed and not slot.is_retired:
+            self._turns.ask(slot.pool, slot.name)  # somebody was getting ready when its turn came
         if slot.is_retired and self._slots.get(slot.name) is slot:
             self._forget(slot)
         self._begin_turns()
@@ -120,7 +123,13 @@ class Rolling:
     def _begin_turns(self) -> None:
         while not self._is_stopped and (names := list(self._turns.begin())):
             for name in names:
-                slot, handler = self._slots.get(name), self._owed.pop(name, None)
+                slot = self._slots.get(name)
+                if slot is not None and slot.succession.process is not None:
+                    # Fresh enough for a restart; a reload's turn comes again once that is done.
+                    self._asked.discard(name)
+                    self._turns.end(name)
+                    continue
+                handler = self._owed.pop(name, None)
                 was_asked = name in self._asked
                 self._asked.discard(name)
                 if slot is None or not self._begin(slot, handler, was_asked=was_asked):
@@ -146,8 +155,12 @@ class Rolling:
     def _stop_reload(self, slot: WorkerSlot, trouble: str) -> None:
         self.is_reloading = False
         self._begun.clear()
-        self._owed.clear()
+        leaving = {name for name, other in self._slots.items() if other.is_retired}
+        self._owed = {name: handler for name, handler in self._owed.items() if name in leaving}
         self._turns.dismiss()
+        for other in self._slots.values():
+            if other.is_given_up and other.is_calm and not other.is_drained:
+                other.note_failed(f"not started: the reload stopped at {slot.name}")
         for other in self._slots.values():
             if other.present is not None and other.present.worn:
                 self._turns.ask(other.pool, other.name)

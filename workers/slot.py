@@ -154,11 +154,17 @@ class WorkerSlot:
 
     # --- replacement ------------------------------------------------------------------------------
 
+    def fill(self, handler: str, why: str) -> None:
+        """Have it filled again that was drained or given up."""
+        self.is_drained = self.has_failed = False
+        self.replace(handler, why)
+
     def replace(self, handler: str, why: str) -> None:
         """Start a process beside the present one, if there is one, to take over from it.
 
         ``on_calm`` follows when that is done; before it ``on_not_replaced`` if it cannot be done.
         """
+        assert self.succession.process is None, "somebody gets ready to take over already"
         if self.is_given_up:
             self._tell("add", pool=self.pool)
         try:
@@ -289,6 +295,11 @@ class WorkerSlot:
         self._set_timer(delay_s, self.start)
         self.restart_at = time.monotonic() + delay_s
         return f"restarting in {delay_s:.1f} s"
+
+    def note_failed(self, why: str) -> None:
+        """Nobody fills it, and nobody tries to, until somebody asks for that."""
+        self.has_failed = True
+        self.why = why
 
     def _give_up(self, why: str) -> None:
         self.why = why

@@ -76,7 +76,7 @@ def _of_slot(slot: WorkerSlot, figures: Mapping[str, Any], now: float) -> dict[s
 def _state(slot: WorkerSlot, figures: Mapping[str, Any]) -> str:
     if slot.has_failed:
         return "failed"
-    if slot.is_drained and slot.succession.process is None:
+    if slot.is_drained:
         return "draining" if slot.is_alive else "drained"
     state = str(figures.get("state", "down"))
     return "starting" if state == "down" and slot.is_alive else state

@@ -48,7 +48,7 @@ class Steering:
         if not slot.is_given_up:
             state = "running" if slot.present is not None else "about to be restarted"
             return Deed(f"{worker} is {state} already", False)
-        slot.replace(self._handler(slot), "asked for")
+        slot.fill(self._handler(slot), "asked for")
         return Deed(f"{worker} is starting")
 
     def restart(self, worker: str | None) -> Deed:
@@ -69,9 +69,13 @@ class Steering:
 
     def kill(self, worker: str) -> Deed:
         """Kill its process, as kill -9 would."""
-        process = self._slot(worker).present
-        if process is None or not process.is_alive:
+        slot = self._slot(worker)
+        # Who is present comes first; of a drained worker there may be one that has not finished.
+        process = next((process for process in slot.processes() if process.is_alive), None)
+        if process is None:
             return Deed(f"{worker} is down already", False)
+        if process.kill_reason:
+            return Deed(f"{worker} (pid {process.pid}) is about to end already", False)
         process.kill("killed by hand")
         return Deed(f"{worker} (pid {process.pid}) is killed")
 
@@ -102,7 +106,9 @@ class Steering:
     def _slot(self, name: str) -> WorkerSlot:
         self._refuse_at_the_end()
         slot = self._crew.find(name)
-        if slot is not None and not slot.is_retired:
+        if slot is not None and slot.is_retired:
+            raise Impossible(f"{name} is leaving its pool, and gone when it has finished")
+        if slot is not None:
             return slot
         if any(name in pool.slots for pool in self._around.config.pools):
             raise Impossible(f"{name} is an endpoint: who started it may stop it, this cannot")

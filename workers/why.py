@@ -12,6 +12,8 @@ def why_not(slot: WorkerSlot, state: str, figures: Mapping[str, Any], now: float
         return _UP[state](figures)
     if state == "failed":
         return f"{slot.why}: 'ready {slot.name}' tries once more"
+    if slot.is_retired:
+        return "leaves its pool when it has finished what it does"
     recovery = slot.recovery
     if slot.is_given_up or not recovery.last_death:
         return slot.why
@@ -49,7 +51,7 @@ def _next_step(slot: WorkerSlot, now: float) -> str:
     restart = f"{_ordinal(recovery.restarts)} restart"
     if slot.restart_at is not None:
         return f"{restart} in {max(0.0, slot.restart_at - now):.1f} s"
-    return slot.why if slot.why != recovery.last_death else f"{restart} under way"
+    return slot.why if slot.why not in ("", recovery.last_death) else f"{restart} under way"
 
 
 def _ordinal(number: int) -> str:

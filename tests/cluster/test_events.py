@@ -1,5 +1,6 @@
 """``events`` and ``trace``: what happens, as it happens, and how a request went."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from balancer import Client
-from balancer.control import connect
+from balancer.control import ask, connect
 from tests.cluster.running import Cluster, run_cluster_command, wait_until
 
 SLOW = ("workers.demo:slow", "-w", "2", "--try-timeout", "500ms", "--deadline", "5s")
@@ -141,6 +142,54 @@ def test_a_reader_that_never_reads_costs_no_request(cluster: Cluster) -> None:
             cluster.look()
     assert command(cluster, "status").returncode == 0
     stuck.close()
+
+
+def test_who_asks_without_reading_is_cut_off_and_nobody_else_notices(cluster: Cluster) -> None:
+    balancer_pid = cluster.look()["cluster"]["balancer_pid"]
+    with Client(cluster.address) as client:
+        for question in (b'{"op":"status"}\n', b'{"op":"trace","last":1000}\n', b"x" * 100_000):
+            greedy = connect(cluster.name)
+            with contextlib.suppress(OSError):  # cut off before it has said it all
+                greedy.sendall(question * 20_000)
+            began_at = time.monotonic()
+            assert client.send({"no": "sleep"}).status == 500
+            assert time.monotonic() - began_at < 0.5
+            greedy.close()
+    assert cluster.look()["cluster"]["balancer_pid"] == balancer_pid
+
+
+def test_questions_sent_at_one_go_are_answered_in_their_order(cluster: Cluster) -> None:
+    with connect(cluster.name) as connection:
+        ops = ["status", "drain", "trace", "events", "status"] * 5
+        connection.sendall(b"".join(json.dumps({"op": op}).encode() + b"\n" for op in ops))
+        with connection.makefile("rb") as stream:
+            told: list[str] = []
+            while len(told) < len(ops):
+                op = json.loads(stream.readline())["op"]
+                told += [op] if op != "event" else []
+    assert told == ops
+
+
+def test_idle_connections_keep_nobody_out(cluster: Cluster) -> None:
+    idle = [connect(cluster.name) for _ in range(100)]
+    assert command(cluster, "status").returncode == 0
+    for connection in idle:
+        connection.close()
+
+
+def test_what_an_asker_says_after_its_end_is_not_heard(cluster: Cluster) -> None:
+    """It is cut off for a line above the limit: it must not become a follower all the same."""
+    rude = connect(cluster.name)
+    long = json.dumps({"op": "x" * 100_000}).encode()
+    with contextlib.suppress(OSError):
+        rude.sendall(long + b'\n{"op": "events", "follow": true}\n')
+        assert rude.recv(1) == b""
+    rude.close()
+    with Watcher(cluster) as watcher:
+        watcher.wait_for(event="ready")
+    assert ask(cluster.name, "kill", worker="slow-1", by="z" * 10_000)["changed"]
+    record = ask(cluster.name, "events", last=1000)
+    assert len(json.dumps(record)) < 2000
 
 
 # --- trace ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 from balancer import Client
 from balancer.control import ask
+from tests.chaos.processes import children_of
 from tests.cluster.running import Cluster, is_alive, run_cluster_command, wait_until
 
 
@@ -133,7 +134,7 @@ def test_what_is_drained_while_a_restart_goes_round_is_passed_over(cluster: Clus
     assert ask(cluster.name, "drain", worker="slow-2")["changed"]
     wait_until(lambda: cluster.worker("slow-1")["pid"] not in (None, before["slow-1"]))
     wait_until(lambda: not is_alive(before["slow-1"]) and not is_alive(before["slow-2"]))
-    assert state(cluster, "slow-2") == "drained"
+    wait_until(lambda: state(cluster, "slow-2") == "drained")
     ask(cluster.name, "restart")  # the turns go on
     now = cluster.worker("slow-1")["pid"]
     wait_until(lambda: cluster.worker("slow-1")["pid"] not in (None, now))
@@ -236,6 +237,97 @@ def test_signals_add_and_remove_one_worker(cluster: Cluster) -> None:
     cluster.wait_for_log("not scaled: 0 workers are not possible: 1 to 4096 are")
 
 
+# --- one order upon another -----------------------------------------------------------------------
+
+
+def pids_of_workers(cluster: Cluster) -> set[int]:
+    return set(children_of(cluster.launcher.pid, "workers"))
+
+
+def test_to_restart_what_is_just_starting_starts_it_once(cluster: Cluster) -> None:
+    ask(cluster.name, "scale", pool="slow", workers=3)
+    ask(cluster.name, "restart", worker="slow-3")
+    ask(cluster.name, "restart")
+    cluster.wait_for_workers(3)
+    known = {worker["pid"] for worker in cluster.look()["workers"]}
+    wait_until(lambda: pids_of_workers(cluster) == pids_shown(cluster))
+    assert len(known) == 3
+
+
+def pids_shown(cluster: Cluster) -> set[int]:
+    return {worker["pid"] for worker in cluster.look()["workers"]}
+
+
+def test_to_drain_what_is_just_starting_drains_it(cluster: Cluster) -> None:
+    ask(cluster.name, "drain", worker="slow-1")
+    wait_until(lambda: state(cluster, "slow-1") == "drained")
+    assert ask(cluster.name, "ready", worker="slow-1")["changed"]
+    assert ask(cluster.name, "drain", worker="slow-1")["changed"]
+    wait_until(lambda: len(pids_of_workers(cluster)) == 1)
+    assert state(cluster, "slow-1") == "drained"
+
+
+def test_the_last_word_on_the_size_of_a_pool_holds(cluster: Cluster) -> None:
+    """Whoever is leaving meanwhile."""
+    with Client(cluster.address) as client:
+        askers = [threading.Thread(target=client.call, args=(0.8,)) for _ in range(2)]
+        for asker in askers:
+            asker.start()
+        wait_until(lambda: all(w["state"] == "busy" for w in cluster.look()["workers"]))
+        for size in (1, 2, 1):
+            ask(cluster.name, "scale", pool="slow", workers=size)
+        assert "is leaving its pool" in ask(cluster.name, "kill", worker="slow-2")["error"]
+        assert "leaves its pool" in cluster.worker("slow-2")["why"]
+        for asker in askers:
+            asker.join()
+    wait_until(lambda: worker_names(cluster) == ["slow-1"])
+    wait_until(lambda: len(pids_of_workers(cluster)) == 1)
+
+
+def test_a_draining_worker_can_be_killed(cluster: Cluster) -> None:
+    with Client(cluster.address) as client:
+        asker = threading.Thread(target=client.send, args=(5.0,))
+        asker.start()
+        name = cluster.wait_for_holder()["name"]
+        pid = cluster.worker(name)["pid"]
+        ask(cluster.name, "drain", worker=name)
+        assert ask(cluster.name, "kill", worker=name)["did"] == f"{name} (pid {pid}) is killed"
+        wait_until(lambda: state(cluster, name) == "drained")
+        cluster.wait_for_holder(but=name)
+        cluster.launcher.send_signal(signal.SIGKILL)
+        client.close()
+        asker.join()
+
+
+def test_who_is_killed_by_hand_again_and_again_is_started_again_and_again(
+    cluster: Cluster,
+) -> None:
+    for _ in range(8):
+        wait_until(lambda: ask(cluster.name, "kill", worker="slow-1")["changed"])
+    cluster.wait_for_workers(2)
+    assert cluster.worker("slow-1")["restarts"] == 8
+
+
+def test_a_reload_that_stops_leaves_nobody_who_starts_for_ever(tmp_path: Path) -> None:
+    """The new handler can be imported, but not be set up."""
+    job = tmp_path / "job.py"
+    job.write_text("class Job:\n    def __call__(self, request): return request\n")
+    config = tmp_path / "cluster.toml"
+    config.write_text('[[pool]]\nname = "p"\nhandler = "job:Job"\nworkers = 2\n')
+    with Cluster("--config", str(config), env={"PYTHONPATH": str(tmp_path)}) as cluster:
+        cluster.wait_for_workers(2)
+        job.write_text(job.read_text() + "    def setup(self): 1 / 0\n")
+        config.write_text(config.read_text().replace("workers = 2", "workers = 3"))
+        os.kill(cluster.launcher.pid, signal.SIGHUP)
+        cluster.wait_for_log("reload stopped at")
+        states = {worker["name"]: worker["state"] for worker in cluster.look()["workers"]}
+        assert states == {"p-1": "idle", "p-2": "idle", "p-3": "failed"}
+        assert "not started" in cluster.worker("p-3")["why"]
+        job.write_text("class Job:\n    def __call__(self, request): return request\n")
+        do(cluster, "ready", "p-3")
+        cluster.wait_for_workers(3)
+
+
 # --- what cannot be done --------------------------------------------------------------------------
 
 
@@ -272,6 +364,10 @@ def test_nothing_is_steered_once_the_cluster_stops(cluster: Cluster) -> None:
 def test_questions_that_make_no_sense_are_answered_and_hurt_nobody(cluster: Cluster) -> None:
     for fields in ({}, {"worker": 7}, {"worker": None}, {"worker": ["slow-1"]}):
         assert "does not know 'drain'" in ask(cluster.name, "drain", **fields)["error"]
+    assert "does not know 'restart'" in ask(cluster.name, "restart", worker=7)["error"]
+    assert "error" in ask(cluster.name, "scale", pool="slow", workers=True)
+    long = ask(cluster.name, "x" * 5000)["error"]
+    assert len(long) < 200
     for odd in ({"pool": "slow"}, {"pool": "slow", "workers": "4"}, {"workers": 4}):
         assert "does not know 'scale'" in ask(cluster.name, "scale", **odd)["error"]
     for last in (-1, 1 << 70, "x", None, 0):

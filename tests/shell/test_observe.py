@@ -427,6 +427,16 @@ def test_a_batch_keeps_its_worker_busy_once(story: Story) -> None:
     assert (figures_of_a["served"], figures_of_a["busy_ms"]) == (2, 500.0)
 
 
+def test_a_successor_that_begins_meanwhile_is_not_mixed_up_with_who_leaves(story: Story) -> None:
+    """Two processes of one slot: the older one finishes what it holds."""
+    old, new, other = A, WorkerId("a-1", 2), RequestId(8)
+    story.at(NOW, arrived(), forward(old, 1))
+    story.at(NOW + 1.0, arrived(other), forward(new, 1, other))
+    story.at(NOW + 2.0, None, answer(old, 1))
+    (told,) = stories(story, NOW + 3)
+    assert (told["queued_ms"], told["tries"][0]["took_ms"]) == (0.0, 2000.0)
+
+
 # --- stories --------------------------------------------------------------------------------------
 
 
