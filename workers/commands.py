@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from balancer.control import Message, listen
+from balancer.printable import printable_line
 from workers import snapshot
 from workers.askers import Asker, Questions
 from workers.balancer_process import BalancerProcess
@@ -95,7 +96,7 @@ class Commands:
             shown = op[:NAME_CHARACTERS_MAX]
             return {"error": f"this cluster does not know '{shown}', or not like this"}
         if deed.is_change:
-            by = str(question.get("by") or "")[:NAME_CHARACTERS_MAX]
+            by = printable_line(str(question.get("by") or "")[:NAME_CHARACTERS_MAX])
             said = f"{op}: {deed.text}" + (f" (by {by})" if by else "")
             self._around.console.write("cluster", said, event="command", by=by)
         return {"did": deed.text, "changed": deed.is_change}

@@ -187,7 +187,8 @@ def test_what_an_asker_says_after_its_end_is_not_heard(cluster: Cluster) -> None
     rude.close()
     with Watcher(cluster) as watcher:
         watcher.wait_for(event="ready")
-    assert ask(cluster.name, "kill", worker="slow-1", by="z" * 10_000)["changed"]
+    assert ask(cluster.name, "kill", worker="slow-1", by="\n" + "z" * 10_000)["changed"]
+    assert r"(by \nzzz" in cluster.wait_for_log("kill: slow-1")
     record = ask(cluster.name, "events", last=1000)
     assert len(json.dumps(record)) < 2000
 
