@@ -38,7 +38,7 @@ class Contact:
         try:
             connection = connect(self._model.name, timeout_s=0.0)
         except NotRunning as error:
-            if isinstance(error.__cause__, BlockingIOError):
+            if isinstance(error.__cause__, TimeoutError):
                 self._model.note_asked(self._clock())  # it is there, but takes in nobody
             else:
                 self._model.note_gone(self._clock())

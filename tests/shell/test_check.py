@@ -275,6 +275,7 @@ def loop() -> Iterator[Loop]:
 def turn_until_over(loop: Loop, check: HandlersCheck) -> None:
     deadline = time.monotonic() + PATIENCE_S
     loop.on_signal(signal.SIGCHLD, check.reap)
+    check.reap()  # who has died by now was signalled to nobody
     loop.after(PATIENCE_S, lambda: None)
     while not check.is_over:
         assert time.monotonic() < deadline
