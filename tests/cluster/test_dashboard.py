@@ -221,7 +221,7 @@ def test_a_person_sees_a_death_and_drains_a_worker(watched: Watched, tmp_path: P
 
 def has_just_begun(worker: dict[str, Any]) -> bool:
     """It will not have answered by the time that it is killed."""
-    return worker["state"] == "busy" and worker["request_age_ms"] < 100
+    return bool(worker["state"] == "busy" and worker["request_age_ms"] < 100)
 
 
 def is_in_rotation(tile: str) -> bool:
