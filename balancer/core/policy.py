@@ -110,17 +110,20 @@ class RetryBudget:
 
     def balance(self, now: float, workers: int) -> tuple[int, float]:
         """How many were spent in the window, of how many."""
-        limits = self.limits
-        oldest = int(now) - limits.retry_budget_window_s
-        recent = [second for number, second in self._seconds.items() if number > oldest]
-        first, spent = sum(second[0] for second in recent), sum(second[1] for second in recent)
+        self._drop_old(now)
+        limits, seconds = self.limits, self._seconds.values()
+        first, spent = sum(second[0] for second in seconds), sum(second[1] for second in seconds)
         return spent, limits.retry_budget * first + limits.retry_budget_per_worker * workers
 
     def _second(self, now: float) -> list[int]:
         number = int(now)
         second = self._seconds.get(number)
         if second is None:
-            oldest = number - self.limits.retry_budget_window_s
-            self._seconds = {n: s for n, s in self._seconds.items() if n > oldest}
+            self._drop_old(now)
             second = self._seconds[number] = [0, 0]
         return second
+
+    def _drop_old(self, now: float) -> None:
+        oldest = int(now) - self.limits.retry_budget_window_s
+        if any(number <= oldest for number in self._seconds):
+            self._seconds = {n: s for n, s in self._seconds.items() if n > oldest}
