@@ -7,7 +7,7 @@ from typing import Any
 from balancer.control import Message, listen
 from balancer.printable import printable_line
 from workers import snapshot
-from workers.askers import Asker, Questions
+from workers.askers import Asker, Questions, Reply
 from workers.balancer_process import BalancerProcess
 from workers.crew import Crew
 from workers.feed import EVENTS_MAX
@@ -19,8 +19,6 @@ CONNECTIONS_MAX = 64
 STORIES_MAX = 100
 """At once: to tell as many costs the balancer about a millisecond."""
 NAME_CHARACTERS_MAX = 64
-
-Reply = Callable[[Message], None]
 
 
 class Commands:
