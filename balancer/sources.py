@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 from balancer.kinds import ADDRESS, HANDLER, NAME, SWITCH, WORKERS, Kind
 from balancer.options import OPTIONS
 
+_PREFIX = "CLUSTER_"
+_VARIABLES = {option.variable for option in OPTIONS} | {"CLUSTER_HANDLERS"}
+_ALMOST = 0.8
+"""How alike two names are, by difflib's ratio, of which one is taken for the other misspelt."""
+
 _POOL_KINDS = {
     "name": NAME,
     "handler": HANDLER,
@@ -28,6 +33,7 @@ class File(NamedTuple):
 
 
 def read_texts(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
+    _check_variables(environ)
     settings = {}
     for option in OPTIONS:
         if option.name in flags:
@@ -35,6 +41,18 @@ def read_texts(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str
         elif environ.get(option.variable):
             settings[option.name] = _read(option.kind, environ[option.variable], option.variable)
     return settings
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """A variable that is almost one of ours is misspelt; one that resembles none is not for us."""
+    known = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
+    for variable in environ:
+        if variable.startswith(_PREFIX) and variable not in _VARIABLES:
+            import difflib
+
+            name = variable.removeprefix(_PREFIX)
+            for nearest in difflib.get_close_matches(name, known, n=1, cutoff=_ALMOST):
+                raise ConfigError(f"{variable} is no option; write {_PREFIX}{nearest}, or unset it")
 
 
 def _read(kind: Kind, value: object, source: str) -> Any:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ EXIT_USAGE = 2
 _YOU = "You: "
 _BALANCER = "Load Balancer: "
 _LEAVE = "exit"
+SLOW_S = 2.0
+"""After so long without an answer a person is told what is waited for."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,27 @@ def _converse(client: Client, style: Style) -> int:
 def _ask(client: Client, style: Style, text: str) -> tuple[bool, str]:
     """Whether there is an answer, and what to print."""
     try:
-        reply = client.send(style.request(text))
+        with _excused():
+            reply = client.send(style.request(text))
     except (ValueError, OverflowError, RecursionError) as error:
         return False, f"This request cannot be sent: {error}"
     return reply.status == 200, style.answer(reply)
+
+
+@contextlib.contextmanager
+def _excused() -> Iterator[None]:
+    """Tell a person at a terminal that an answer takes long, and why that may be."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    excuse = "Waiting: it is slow, or no cluster is running there. Ctrl-C leaves."
+    timer = threading.Timer(SLOW_S, print, (excuse,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 # --- arguments ----------------------------------------------------------------------------------

@@ -162,6 +162,22 @@ def test_an_empty_variable_says_nothing() -> None:
     assert load({}, (), {"CLUSTER_DEADLINE": "", "CLUSTER_HANDLERS": " "}) == configure()
 
 
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [("CLUSTER_TRY_TIMEUOT", "CLUSTER_TRY_TIMEOUT"), ("CLUSTER_WORKER", "CLUSTER_WORKERS")],
+)
+def test_a_misspelt_variable_is_refused_with_the_right_one(variable: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable} is no option; write {nearest}, or unset"):
+        load({}, (), {variable: "5"})
+
+
+def test_a_variable_that_resembles_none_of_ours_is_somebody_elses() -> None:
+    assert (
+        load({}, (), {"CLUSTER_ID": "7", "CLUSTER_MODE": "ha", "CLUSTER_PORT": "tcp://10.0.0.1:80"})
+        == configure()
+    )
+
+
 def test_numbers_and_truth_values_stand_in_toml_as_they_are(tmp_path: Path) -> None:
     text = "deadline = 20\ntry_timeout = 2.5\nmax_body = 1000\nretry_budget = 0.5\nrestart = false"
     config = from_file(tmp_path, text)

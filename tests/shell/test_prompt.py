@@ -291,6 +291,15 @@ def test_ctrl_c_leaves_the_prompt_while_it_waits_for_an_answer() -> None:
         assert terminal.leave("\x03") == 0
 
 
+def test_a_person_is_told_when_an_answer_takes_long() -> None:
+    nobody = f"tcp://127.0.0.1:{free_port()}"
+    with prompt("--connect", nobody) as terminal:
+        terminal.see("You: ")
+        terminal.type("hello\n")
+        terminal.see("Waiting: it is slow, or no cluster is running there.")
+        assert terminal.leave("\x03") == 0
+
+
 def test_the_prompt_reads_json_and_explains_what_is_none() -> None:
     with balancing() as up, prompt("--connect", up.address, "--json") as terminal:
         terminal.see("You: ")
