@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.asking import Asker, asker
 from tests.cluster.running import (
+    PROJECT,
     Cluster,
     PlainClient,
     is_alive,
@@ -23,6 +24,7 @@ from tests.cluster.running import (
     wait_until,
 )
 
+README = (PROJECT / "README.md").read_text()
 HANDLER = r"""
 import os, sys, threading, time
 
@@ -49,60 +51,6 @@ def flood():
     while True:
         print("flood " * 30)
 """
-CLUSTER_KEYS = {
-    "name",
-    "bind",
-    "launcher_pid",
-    "balancer_pid",
-    "balancer_restarts",
-    "started_at",
-    "uptime_s",
-    "draining",
-    "balancer_pulse_ms",
-    "dashboard",
-}
-WORKER_KEYS = {
-    "name",
-    "pool",
-    "pid",
-    "incarnation",
-    "state",
-    "why",
-    "endpoint",
-    "restarts",
-    "served",
-    "empty",
-    "timeout",
-    "died",
-    "garbled",
-    "undelivered",
-    "busy_ms",
-    "request",
-    "request_age_ms",
-    "p50_ms",
-    "p99_ms",
-    "last_death",
-    "last_death_age_s",
-    "stack",
-}
-POOL_KEYS = {"name", "workers", "latency", "queue_time", "tries"}
-QUEUE_KEYS = {"length", "bytes", "limit", "limit_bytes"}
-TOTAL_KEYS = {
-    "requests",
-    "answered",
-    "open",
-    "tries",
-    "failovers",
-    "late_replies",
-    "batches",
-    "batched",
-    "clients_gone",
-    "ejections",
-    "by_status",
-    "by_reason",
-    "replies_undelivered",
-    "retry_budget",
-}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +83,13 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 # --- status and stop ------------------------------------------------------------------------------
 
 
+def documented_keys(part: str) -> set[str]:
+    """Those that the README's table of ``status --json`` names."""
+    table = README.partition("| in `status --json` |")[2].partition("\n\n")[0]
+    [row] = re.findall(rf"^\| `{part}`(?:, each)? \| (.*) \|$", table, re.M)
+    return set(re.findall(r"`(\w+)`", row))
+
+
 def test_status_as_json_has_stable_keys_and_true_pids(
     cluster: Cluster, client: PlainClient
 ) -> None:
@@ -143,11 +98,11 @@ def test_status_as_json_has_stable_keys_and_true_pids(
     assert (done.returncode, done.stderr) == (0, "")
     status = json.loads(done.stdout)
     assert set(status) == {"cluster", "workers", "pools", "queue", "totals", "restarts"}
-    assert [set(pool) for pool in status["pools"] if pool["name"]] == [POOL_KEYS]
-    assert set(status["cluster"]) == CLUSTER_KEYS
-    assert [set(worker) for worker in status["workers"]] == [WORKER_KEYS] * 2
-    assert set(status["queue"]) == QUEUE_KEYS
-    assert set(status["totals"]) == TOTAL_KEYS
+    assert [set(pool) for pool in status["pools"]] == [documented_keys("pools")] * 2
+    assert set(status["cluster"]) == documented_keys("cluster")
+    assert [set(worker) for worker in status["workers"]] == [documented_keys("workers")] * 2
+    assert set(status["queue"]) == documented_keys("queue")
+    assert set(status["totals"]) == documented_keys("totals")
     assert status["cluster"]["launcher_pid"] == cluster.launcher.pid
     assert (status["cluster"]["name"], status["cluster"]["bind"]) == (cluster.name, cluster.address)
     assert datetime.fromisoformat(status["cluster"]["started_at"]).tzinfo is not None
