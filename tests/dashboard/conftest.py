@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.running import wait_until
-from tests.dashboard.fake_cluster import FakeCluster, worker
 from tests.dashboard.running import Dashboard
+from tests.shell.fake_cluster import FakeCluster, worker
 
 TOKEN = "a+token of some length/="
 
@@ -14,7 +14,7 @@ TOKEN = "a+token of some length/="
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[FakeCluster]:
     workers = [worker("slow-1"), worker("slow-2", state="busy", request="7f-1"), worker("slow-3")]
-    with FakeCluster(*workers, worker("quick-1", "quick")) as cluster:
+    with FakeCluster(*workers, worker("quick-1")) as cluster:
         yield cluster
 
 

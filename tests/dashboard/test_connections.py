@@ -10,8 +10,8 @@ import pytest
 
 from tests.cluster.running import wait_until
 from tests.dashboard.conftest import TOKEN
-from tests.dashboard.fake_cluster import FakeCluster, event
 from tests.dashboard.running import Dashboard
+from tests.shell.fake_cluster import FakeCluster, event
 
 SLOW_CONNECTIONS = 500
 

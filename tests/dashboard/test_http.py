@@ -7,8 +7,8 @@ import pytest
 
 from tests.cluster.running import wait_until
 from tests.dashboard.conftest import TOKEN, wait_until_it_knows
-from tests.dashboard.fake_cluster import FakeCluster, event
 from tests.dashboard.running import Dashboard
+from tests.shell.fake_cluster import FakeCluster, event
 
 PAGES = ("/", "/page/main.js", "/page/page.css", "/metrics", "/healthz", "/status.json")
 ALL = (*PAGES, "/readyz", "/stream", "/worker/slow-1.json", "/nowhere")

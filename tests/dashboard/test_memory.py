@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from balancer.dashboard.memory import Memory
-from tests.dashboard.fake_cluster import status, worker
+from tests.shell.fake_cluster import status, worker
 
 
 class Clock:
@@ -26,7 +26,7 @@ def memory(clock: Clock) -> Memory:
 
 
 def answered(number: int) -> dict[str, Any]:
-    found = status("memory", [worker("slow-1")])
+    found = status("memory", worker("slow-1"))
     found["totals"].update(requests=number, answered=number, by_status={"200": number})
     return found
 

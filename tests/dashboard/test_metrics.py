@@ -20,7 +20,7 @@ from balancer.dashboard.readings import REASONS, STATES
 from balancer.dashboard.shown import shown_status
 from balancer.histogram import Histogram
 from tests.cluster.running import PROJECT
-from tests.dashboard.fake_cluster import pool, status, worker
+from tests.shell.fake_cluster import pool, status, worker
 
 BASE_UNITS = ("_seconds", "_bytes", "_ratio")
 WRONG_UNITS = re.compile(
@@ -30,8 +30,8 @@ WRONG_UNITS = re.compile(
 
 def busy_status() -> dict[str, Any]:
     """A cluster that has seen all sorts of things."""
-    workers = [worker("a-1", "a", "busy"), worker("a-2", "a", "down"), worker("b-1", "b")]
-    found = status("metrics", workers)
+    workers = [worker("a-1", "busy"), worker("a-2", "down"), worker("b-1")]
+    found = status("metrics", *workers)
     found["cluster"].update(balancer_restarts=2, balancer_pulse_ms=0.25)
     found["queue"].update(length=7, bytes=3500)
     found["totals"].update(

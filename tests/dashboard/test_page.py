@@ -13,8 +13,8 @@ from selenium.webdriver.common.keys import Keys
 from tests.cluster.running import wait_until
 from tests.dashboard.browser import Browser, chromium
 from tests.dashboard.conftest import TOKEN
-from tests.dashboard.fake_cluster import FakeCluster, event
 from tests.dashboard.running import Dashboard
+from tests.shell.fake_cluster import FakeCluster, event
 
 FOREIGN = """
 const [url, token, done] = arguments;

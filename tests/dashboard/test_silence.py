@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.dashboard.conftest import wait_until_it_knows
-from tests.dashboard.fake_cluster import FakeCluster, event, worker
 from tests.dashboard.running import Dashboard, Reader
+from tests.shell.fake_cluster import FakeCluster, event, worker
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from balancer.dashboard.stream import BACKLOG_MAX, VIEWERS_MAX, Viewers, encode
 from tests.cluster.running import wait_until
-from tests.dashboard.fake_cluster import FakeCluster, event
 from tests.dashboard.running import Dashboard, Reader
+from tests.shell.fake_cluster import FakeCluster, event
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from balancer.top.model import EVENTS_MAX, NOTICE_S, SILENCE_S, Message, Model, Order
-from tests.top.fake_cluster import event, status, worker
+from tests.shell.fake_cluster import event, status, worker
 
 NAMES = ("a-1", "a-2", "a-3")
 

@@ -12,7 +12,8 @@ import pytest
 from balancer.control import NotRunning, connect
 from balancer.top.view import DRAW_EVERY_S
 from tests.cluster.running import run_cluster_command, wait_until
-from tests.top.fake_cluster import FakeCluster, answer, event, worker
+from tests.shell.fake_cluster import FakeCluster, event, worker
+from tests.top.answered_requests import answer
 from tests.top.terminals import DOWN, UP, top
 
 BEGINS_FRAME = b"\x1b[?2026h"
@@ -34,8 +35,7 @@ def test_it_shows_the_cluster_and_follows_it() -> None:
         cluster.set_worker("slow-3", state="down", why="killed by SIGKILL 0.1 s ago")
         cluster.emit(event("killed by SIGKILL after 3 s", "slow-3", "warning"))
         terminal.wait_for("slow-3  down", "killed by SIGKILL after 3 s")
-        with cluster.lock:
-            answer(cluster.status, {0.002: 500})
+        cluster.change(lambda status: answer(status, {0.002: 500}))
         terminal.wait_for("200 500", "p50 2.0ms")
 
 
@@ -69,8 +69,8 @@ def test_a_kill_is_confirmed_then_sent_and_its_answer_shown() -> None:
         terminal.wait_for("kill slow-2?")
         assert cluster.orders() == []
         terminal.press("y")
-        terminal.wait_for("slow-2 is asked to kill")
-        assert cluster.orders() == [("kill", "slow-2")]
+        terminal.wait_for("slow-2 is killed")
+        assert cluster.orders() == [{"op": "kill", "worker": "slow-2", "by": "top"}]
 
 
 def test_an_answer_that_is_an_error_is_shown() -> None:
@@ -79,7 +79,7 @@ def test_an_answer_that_is_an_error_is_shown() -> None:
         terminal.wait_for("▸ slow-1")
         terminal.press("u")
         terminal.wait_for("the cluster is stopping")
-        assert cluster.orders() == [("ready", "slow-1")]
+        assert cluster.orders() == [{"op": "ready", "worker": "slow-1", "by": "top"}]
 
 
 def test_a_key_in_pieces_is_one_key_and_what_is_pasted_is_none() -> None:
@@ -137,8 +137,7 @@ def test_a_terminal_that_stands_still_is_not_waited_for() -> None:
 def test_our_own_error_leaves_the_terminal_as_before() -> None:
     with FakeCluster(*THREE) as cluster, top(cluster.name) as terminal:
         terminal.wait_for("▸ slow-1")
-        with cluster.lock:
-            del cluster.status["queue"]
+        cluster.change(lambda status: status.pop("queue"))
         assert terminal.wait_for_end() == 1
         assert terminal.is_as_found()
         assert b"KeyError: 'queue'" in terminal.output

@@ -10,7 +10,8 @@ from rich.console import Console
 from balancer.top.columns import STYLES
 from balancer.top.model import Message, Model
 from balancer.top.screen import render
-from tests.top.fake_cluster import answer, event, status, worker
+from tests.shell.fake_cluster import event, status, worker
+from tests.top.answered_requests import answer
 
 WHY = "killed by SIGKILL 3.2 s ago, 3rd restart in 0.4 s"
 NOW = 1_300.0

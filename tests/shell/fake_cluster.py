@@ -1,4 +1,4 @@
-"""A cluster for the dashboard to look at: a real control socket, and what it says is scripted."""
+"""A cluster for top and the dashboard to look at: a real control socket, and scripted answers."""
 
 import contextlib
 import copy
@@ -6,7 +6,8 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -15,24 +16,25 @@ from balancer.control import Message, listen
 from balancer.runtime_directory import RuntimeDirectory
 
 _numbers = count(1)
-_DID = {
-    "drain": "takes nothing new",
-    "ready": "is in rotation again",
-    "restart": "is replaced",
-    "kill": "is killed",
+_ORDERS = {
+    "drain": ("takes nothing new", "drained", "drained by hand"),
+    "ready": ("is in rotation again", "idle", ""),
+    "restart": ("is replaced", "idle", ""),
+    "kill": ("is killed", "down", ""),
 }
+"""What is said once an order is carried out, and the worker's state and why it is in it then."""
 
 
-def worker(name: str, pool: str = "slow", state: str = "idle", **fields: Any) -> Message:
-    """A row of ``status``."""
-    row = {
+def worker(name: str, state: str = "idle", **fields: Any) -> Message:
+    """A row of ``status``; its pool is named before the last dash."""
+    row: Message = {
         "name": name,
-        "pool": pool,
+        "pool": name.rpartition("-")[0],
         "pid": 4000 + sum(map(ord, name)),
         "incarnation": 1,
         "state": state,
         "why": "",
-        "endpoint": f"ipc:///tmp/{name}",
+        "endpoint": f"ipc:///tmp/cluster/{name}",
         "restarts": 0,
         "served": 0,
         "empty": 0,
@@ -49,36 +51,37 @@ def worker(name: str, pool: str = "slow", state: str = "idle", **fields: Any) ->
         "last_death_age_s": None,
         "stack": "",
     }
-    return {**row, **fields}
+    return row | fields
 
 
 def pool(name: str, workers: int, **fields: Any) -> Message:
+    """What has come of a pool's requests so far: nothing, unless it is given."""
     outcomes = ("answer", "empty", "timeout", "died", "garbled", "undelivered")
     nothing: Message = {"counts": {}, "sum_s": 0.0}
     row = {"name": name, "workers": workers, "latency": nothing, "queue_time": nothing}
     return {**row, "tries": dict.fromkeys(outcomes, 0), **fields}
 
 
-def status(name: str, workers: list[Message]) -> Message:
+def status(name: str, *workers: Message) -> Message:
     """What a quiet cluster says of itself."""
-    names = list(dict.fromkeys(one["pool"] for one in workers))
+    pools = Counter(one["pool"] for one in workers)
     causes = ("signal", "exit", "hung", "unresponsive", "startup", "by_hand", "recycled")
     return {
         "op": "status",
         "cluster": {
             "name": name,
             "bind": "tcp://127.0.0.1:5555",
-            "launcher_pid": os.getpid(),
-            "balancer_pid": os.getpid(),
+            "launcher_pid": 4711,
+            "balancer_pid": 4712,
             "balancer_restarts": 0,
             "started_at": "2026-01-02T03:04:05.678+00:00",
-            "uptime_s": 75.0,
+            "uptime_s": 8075.0,
             "draining": False,
             "dashboard": None,
             "balancer_pulse_ms": 0.3,
         },
-        "workers": workers,
-        "pools": [pool(one, sum(w["pool"] == one for w in workers)) for one in names],
+        "workers": list(workers),
+        "pools": [pool(one, number) for one, number in pools.items()],
         "queue": {"length": 0, "bytes": 0, "limit": 1024, "limit_bytes": 64 << 20},
         "totals": {
             "requests": 0,
@@ -101,73 +104,86 @@ def status(name: str, workers: list[Message]) -> Message:
 
 
 def event(text: str, source: str = "slow-1", level: str = "info", **fields: Any) -> Message:
+    """A record as it follows on ``events``, of this moment: whoever has seen it knows it again."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     return {"op": "event", "time": time, "level": level, "source": source, "text": text, **fields}
 
 
 class FakeCluster:
-    """Use it as a context manager. ``status`` may be changed under ``changing``."""
+    """Use it as a context manager; ``stop`` and ``start`` have it go and come back."""
 
     def __init__(self, *workers: Message) -> None:
-        self.name = f"test-dashboard-{os.getpid()}-{next(_numbers)}"
-        self._status = status(self.name, list(workers))
+        self.name = f"test-fake-{os.getpid()}-{next(_numbers)}"
         self.asked: list[Message] = []
+        self.replies: dict[str, Message] = {}
+        """What is answered to an order, by its ``op``; else it is carried out."""
         self.is_silent = False
-        self.before_status: Callable[[Message], None] = lambda status: None
+        # Tests share their rows, and what becomes of one here is no other test's business.
+        self._status = status(self.name, *copy.deepcopy(workers))
         self._lock = threading.Lock()
         self._events: list[Message] = []
-        self._followers: list[socket.socket] = []
         self._connections: list[socket.socket] = []
+        self._followers: list[socket.socket] = []
 
     def __enter__(self) -> "FakeCluster":
-        self._directory = RuntimeDirectory(self.name)
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._directory.close()
 
-    def start(self) -> None:
+    def start(self, is_accepting: bool = True) -> None:
+        """If it is not accepting, whoever connects waits in line until ``accept``."""
+        self._directory = RuntimeDirectory(self.name)
         self._listener = listen(self.name)
         self._listener.setblocking(True)
+        if is_accepting:
+            self.accept()
+
+    def accept(self) -> None:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Gone, with its socket, as after a crash of the launcher."""
+        """Idempotent. Gone, as when the launcher ends; its events and its status are kept."""
+        if self._listener.fileno() < 0:
+            return
         _end(self._listener)
         with self._lock:
             connections, self._connections, self._followers = self._connections, [], []
         for connection in connections:
             _end(connection)
-        (self._directory.path / "control.sock").unlink(missing_ok=True)
+        self._directory.close()
 
     @property
     def status(self) -> Message:
+        """A copy: see ``change``."""
         with self._lock:
             return copy.deepcopy(self._status)
 
     def change(self, change: Callable[[Message], None]) -> None:
+        """Have the status changed while nobody is told of it."""
         with self._lock:
             change(self._status)
 
     def set_worker(self, name: str, **fields: Any) -> None:
-        def change(status: Message) -> None:
-            next(one for one in status["workers"] if one["name"] == name).update(fields)
+        self.change(lambda status: _rows(status)[name].update(fields))
 
-        self.change(change)
-
-    def emit(self, record: Message) -> None:
-        line = json.dumps(record).encode() + b"\n"
+    def emit(self, *records: Message) -> None:
+        """Tell whoever follows, all at once, and whoever will ask for the past."""
+        data = _lines(records)
         with self._lock:
-            self._events.append(record)
+            self._events += records
             for follower in self._followers:
                 with contextlib.suppress(OSError):
-                    follower.sendall(line)
+                    follower.sendall(data)
 
-    def asked_for(self, op: str) -> list[Message]:
+    def asked_for(self, *ops: str) -> list[Message]:
         with self._lock:
-            return [message for message in self.asked if message["op"] == op]
+            return [question for question in self.asked if question["op"] in ops]
+
+    def orders(self) -> list[Message]:
+        """All that were given, carried out or not."""
+        return self.asked_for(*_ORDERS)
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -183,32 +199,36 @@ class FakeCluster:
                 question = json.loads(line)
                 with self._lock:
                     self.asked.append(question)
-                if not self.is_silent:
-                    self._answer(connection, question)
+                    if not self.is_silent:
+                        connection.sendall(_lines(self._answer(connection, question)))
 
-    def _answer(self, connection: socket.socket, question: Message) -> None:
-        with self._lock:
-            match question:
-                case {"op": "status"}:
-                    self.before_status(self._status)
-                    replies = [self._status]
-                case {"op": "events", "last": last, "follow": True}:
-                    replies = self._events[-last:]
-                    self._followers.append(connection)
-                case {"op": "drain" | "ready" | "restart" | "kill" as op, "worker": name}:
-                    replies = [self._steer(op, name)]
-                case _:
-                    replies = [{"op": question["op"], "error": "unknown question"}]
-            connection.sendall(b"".join(json.dumps(reply).encode() + b"\n" for reply in replies))
+    def _answer(self, connection: socket.socket, question: Message) -> list[Message]:
+        match question:
+            case {"op": "status"}:
+                return [self._status]
+            case {"op": "events", "last": last, "follow": True}:
+                self._followers.append(connection)
+                return self._events[-last:]
+            case {"op": op, "worker": name, "by": _} if op in _ORDERS:
+                return [{"op": op, **(self.replies.get(op) or self._carry_out(op, name))}]
+        return [{"op": question["op"], "error": "unknown question"}]
 
-    def _steer(self, op: str, name: str) -> Message:
-        found = [one for one in self._status["workers"] if one["name"] == name]
-        if not found:
-            return {"op": op, "error": f"there is no worker {name}: see status"}
-        state = {"drain": "drained", "kill": "down"}.get(op, "idle")
-        changed = found[0]["state"] != state
-        found[0].update(state=state, why="drained by dashboard" if op == "drain" else "")
-        return {"op": op, "did": f"{name} {_DID[op]}", "changed": changed}
+    def _carry_out(self, op: str, name: str) -> Message:
+        row = _rows(self._status).get(name)
+        if row is None:
+            return {"error": f"there is no worker {name}: see status"}
+        did, state, why = _ORDERS[op]
+        changed = row["state"] != state
+        row.update(state=state, why=why)
+        return {"did": f"{name} {did}", "changed": changed}
+
+
+def _rows(status: Message) -> dict[str, Message]:
+    return {row["name"]: row for row in status["workers"]}
+
+
+def _lines(messages: Iterable[Message]) -> bytes:
+    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
 
 
 def _end(connection: socket.socket) -> None:
