@@ -14,9 +14,7 @@ import zmq
 from zmq.backend import Socket
 
 from balancer.monitor import NOBLOCK, NOBLOCK_SNDMORE
-
-LARGE_BYTES = 64 * 1024
-"""From here on a copy costs more than what is needed to do without."""
+from balancer.wire.values import LARGE_BYTES
 
 Part = bytes | zmq.Frame
 

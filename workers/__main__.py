@@ -20,6 +20,7 @@ from contextlib import closing
 import zmq
 
 from balancer import lifeline
+from balancer.allocator import keep_freed_memory
 from workers.finding import UnknownHandler, find
 from workers.handler import Handler, describe, format_traceback, load
 from workers.runtime import StopSignal, bind, serve
@@ -58,6 +59,7 @@ def main() -> int:
     faulthandler.enable(all_threads=True)
     # Ctrl-C at a terminal reaches everybody; who stops when is the launcher's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     _tie_to_launcher(options.launcher_fd, options.launcher_pid)
     launcher = Launcher(options.launcher_fd)
     _look_in_current_directory()

@@ -11,6 +11,7 @@ from typing import Any
 
 from balancer.wire import tasks, values
 from balancer.wire.tasks import Task
+from balancer.wire.values import Blob
 from workers.handler import Current, Decline, Handler, describe, format_traceback
 
 
@@ -19,7 +20,7 @@ def pong(handler: Handler) -> list[bytes]:
     return tasks.PONG_WHOLE if handler.is_whole else tasks.PONG_EACH
 
 
-def answer(frames: Sequence[bytes], handler: Handler, max_body_bytes: int) -> list[bytes]:
+def answer(frames: Sequence[Blob], handler: Handler, max_body_bytes: int) -> list[bytes]:
     """The reply to one message. Only what ends the process is raised."""
     try:
         if tasks.is_batch(frames):

@@ -8,6 +8,7 @@ from types import FrameType
 import zmq
 
 from balancer.wire import values
+from balancer.wire.values import LARGE_BYTES, Blob
 from workers.answering import answer, pong
 from workers.handler import Handler
 from workers.wear import Wear
@@ -98,11 +99,11 @@ def serve(
             wear.note_requests(max(1, len(frames) - 1))
 
 
-def receive(socket: zmq.SyncSocket, stop: StopSignal) -> list[bytes] | None:
+def receive(socket: zmq.SyncSocket, stop: StopSignal) -> list[Blob] | None:
     """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
     while not stop.is_given:
         try:
-            frames = [socket.recv()]
+            frames: list[Blob] = [socket.recv()]
         except zmq.Again:
             continue
         _receive_rest(socket, frames)
@@ -112,7 +113,7 @@ def receive(socket: zmq.SyncSocket, stop: StopSignal) -> list[bytes] | None:
     return None
 
 
-def _receive_rest(socket: zmq.SyncSocket, frames: list[bytes]) -> None:
+def _receive_rest(socket: zmq.SyncSocket, frames: list[Blob]) -> None:
     """Whatever belongs to the same message. To ask for the option RCVMORE costs more than a frame:
     the frames tell, and almost always there is a second one."""
     more = True
@@ -123,5 +124,5 @@ def _receive_rest(socket: zmq.SyncSocket, frames: list[bytes]) -> None:
             if error.errno != zmq.EFSM:
                 raise
             break  # there was one alone: a reply is due before anything else can be received
-        frames.append(frame.bytes)
+        frames.append(frame.bytes if len(frame) < LARGE_BYTES else frame)
         more = frame.more

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import msgpack
 
+LARGE_BYTES = 64 * 1024
+"""From here on a copy costs more than what is needed to do without."""
+
 
 class Large(Protocol):
     """A frame that stays where it was received, for a copy of so many bytes would cost more."""

@@ -22,7 +22,7 @@ from balancer.wire import replies, requests, tasks, values
 from balancer.wire.replies import Reply, Try
 from balancer.wire.requests import Header, Incoming, Unreadable
 from balancer.wire.tasks import Task
-from balancer.wire.values import WireError
+from balancer.wire.values import LARGE_BYTES, WireError
 from balancer.wire.worker_replies import decode_took_s, decode_worker_reply
 
 ROUTING_ID = b"\x00\x01\x02\x03\x04"
@@ -574,6 +574,12 @@ def test_what_a_worker_says_is_what_the_core_hears(is_trusted: bool) -> None:
         )
     late = tasks.encode_error(504, "too late")
     assert classified(*late, is_trusted=is_trusted) == WorkerReply(Outcome.EXPIRED)
+
+
+@pytest.mark.parametrize("size_bytes", [LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES])
+def test_large_bytes_are_packed_as_msgpack_would(size_bytes: int) -> None:
+    value = bytes(range(256)) * (size_bytes // 256 + 1)
+    assert tasks.encode_value(value[:size_bytes]) == [pack(value[:size_bytes])]
 
 
 @pytest.mark.parametrize("value", [0, False, [], {}, None, "", b""])
