@@ -20,6 +20,8 @@ ESCAPE_S = 0.05
 """A terminal sends the rest of a key within that."""
 DRAW_EVERY_S = 0.05
 """Not more often, however many events come."""
+AGE_EVERY = 1.25
+"""Nor more seldom than so many intervals."""
 _HUNG_UP = 128 + signal.SIGHUP
 
 
@@ -49,7 +51,7 @@ class View:
             file=StringIO(), force_terminal=True, legacy_windows=False, highlight=False
         )
         self._exit_code: int | None = None
-        self._ask_at = self._draw_at = self._escape_at = 0.0
+        self._ask_at = self._draw_at = self._age_at = self._escape_at = 0.0
         self._is_stale = True
         """Something has happened that is not drawn yet."""
 
@@ -73,9 +75,11 @@ class View:
         if now >= self._ask_at:
             self._ask_at = now + self._model.interval_s
             self._contact.ask()
-            self._is_stale = True  # ages grow, whatever happens
+        # Ages grow although nothing happens. Where the cluster answers, its answer comes before.
+        self._is_stale |= now >= self._age_at
         if self._is_stale and now >= self._draw_at and not self._terminal.is_behind:
             self._draw_at, self._is_stale = now + DRAW_EVERY_S, False
+            self._age_at = now + AGE_EVERY * self._model.interval_s
             self._draw()
 
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
@@ -83,8 +87,8 @@ class View:
         dates = [self._ask_at]
         if self._keys.is_unfinished:
             dates.append(self._escape_at)
-        if self._is_stale and not self._terminal.is_behind:
-            dates.append(self._draw_at)
+        if not self._terminal.is_behind:
+            dates.append(self._draw_at if self._is_stale else self._age_at)
         patience_s = max(0.0, min(dates) - time.monotonic())
         if not self._terminal.is_behind:
             return self._selector.select(patience_s)
