@@ -177,8 +177,7 @@ class Observer:
         worker.failures[action.why.value] += 1
         worker.pool.failures[action.why.value] += 1
         started_at = now - action.took_s
-        if action.why is not Why.TIMEOUT:
-            worker.note_busy(started_at, now)
+        worker.note_busy(started_at, now)
         if action.attempt == 1:
             worker.pool.queue_time.note(started_at - self._arrived_at[action.request])
         failed = OneTry(worker.slot, action.attempt, started_at, now, action.why.value)

@@ -170,9 +170,27 @@ def test_questions_sent_at_one_go_are_answered_in_their_order(cluster: Cluster) 
     assert told == ops
 
 
+def test_who_asks_to_follow_twice_hears_everything_once(cluster: Cluster) -> None:
+    with connect(cluster.name) as connection, connection.makefile("rb") as stream:
+        for _ in range(2):
+            connection.sendall(b'{"op": "events", "last": 0, "follow": true}\n')
+        cluster.look()  # asked after it, answered after it
+        connection.sendall(b'{"op": "kill", "worker": "slow-1"}\n')
+        heard = []
+        while "kill" not in (told := json.loads(stream.readline()))["op"]:
+            heard.append(told["text"])
+    assert len([text for text in heard if text.startswith("kill: slow-1")]) == 1
+
+
 def test_idle_connections_keep_nobody_out(cluster: Cluster) -> None:
-    idle = [connect(cluster.name) for _ in range(100)]
-    assert command(cluster, "status").returncode == 0
+    """The one that has asked the longest ago makes room, unless it follows the events."""
+    with Watcher(cluster) as watcher:
+        watcher.wait_for(event="ready", worker="slow-2")
+        idle = [connect(cluster.name) for _ in range(100)]
+        assert command(cluster, "kill", "slow-1").returncode == 0
+        idle[0].settimeout(10)
+        assert idle[0].recv(1) == b""
+        watcher.wait_for(event="died", worker="slow-1")
     for connection in idle:
         connection.close()
 

@@ -345,6 +345,8 @@ def test_the_impossible_is_refused_with_what_is_possible(cluster: Cluster) -> No
         done = command(cluster, *words)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"run_cluster.py: error: {complaint}\n"
+        done = command(cluster, *words, "--json")
+        assert (done.returncode, json.loads(done.stdout)["error"]) == (1, complaint)
 
 
 def test_nothing_is_steered_once_the_cluster_stops(cluster: Cluster) -> None:

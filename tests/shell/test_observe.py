@@ -185,6 +185,7 @@ def test_an_ejection_and_its_end_are_a_line_each(story: Story) -> None:
         ("ejected", "a-1"),
         ("readmitted", "a-1"),
     ]
+    assert story.totals()["ejections"] == 1
 
 
 def test_with_an_access_log_each_request_that_is_over_has_one_line() -> None:
@@ -427,6 +428,33 @@ def test_a_batch_keeps_its_worker_busy_once(story: Story) -> None:
     assert (figures_of_a["served"], figures_of_a["busy_ms"]) == (2, 500.0)
 
 
+def busy_ms(story: Story) -> float:
+    dispatcher = Dispatcher(Limits(), ["a"])
+    dispatcher.step(ev.SlotAdded("a-1", "a"), NOW)
+    spent: float = story.observer.snapshot(dispatcher, NOW)["workers"]["a-1"]["busy_ms"]
+    return spent
+
+
+def test_an_overdue_worker_was_busy_all_the_time_and_counts_it_once(story: Story) -> None:
+    story.at(NOW, arrived(), forward(A, 1))
+    story.at(NOW + 1.0, None, TryFailed(A, R, 1, Why.TIMEOUT, 1.0), forward(B, 2))
+    assert busy_ms(story) == 1000.0
+    story.at(NOW + 1.2, None, answer(B, 2, FailedTry("a-1", Why.TIMEOUT, 1.0)))
+    story.at(NOW + 1.8, None, ev.ReplyDropped(A, R))
+    assert busy_ms(story) == 1800.0
+    assert story.totals()["late_replies"] == 1
+
+
+def test_a_slot_that_changes_its_pool_counts_for_the_new_one(story: Story) -> None:
+    story.at(NOW, ev.SlotAdded("a-1", "old"))
+    story.at(NOW, ev.SlotAdded("a-1", "new"))
+    story.at(NOW, arrived(), forward(A, 1))
+    story.at(NOW + 1, None, answer(A, 1))
+    pools = story.observer.snapshot(Dispatcher(Limits(), []), NOW)["pools"]
+    answers = {pool["name"]: pool["tries"]["answer"] for pool in pools}
+    assert answers == {"": 0, "old": 0, "new": 1}
+
+
 def test_a_successor_that_begins_meanwhile_is_not_mixed_up_with_who_leaves(story: Story) -> None:
     """Two processes of one slot: the older one finishes what it holds."""
     old, new, other = A, WorkerId("a-1", 2), RequestId(8)
@@ -500,6 +528,35 @@ def test_the_story_of_an_open_request_says_who_has_it() -> None:
     (told,) = stories(story, NOW + 2, dispatcher, request="boot-7")
     assert (told["state"], told["took_ms"]) == ("open", 2000.0)
     assert [(one["worker"], one["ended"]) for one in told["tries"]] == [("a-1", "running")]
+
+
+def test_who_left_a_request_unanswered_is_not_said_to_be_at_it_still() -> None:
+    dispatcher = Dispatcher(Limits(), ["a"])
+    story = Story()
+
+    def at(now: float, event: Event | None) -> None:
+        actions = dispatcher.expire(now) if event is None else dispatcher.step(event, now)
+        story.observer.note(now, event, actions)
+
+    patient, hurried = RequestId(8), ev.RequestArrived(R, ClientId(b"client"), try_timeout_s=1.0)
+    for worker in (A, WorkerId("a-2", 1)):
+        at(NOW, ev.SlotAdded(worker.slot, "a"))
+        at(NOW, ev.WorkerConnected(worker))
+        at(NOW, ev.WorkerReady(worker))
+    at(NOW, hurried)
+    at(NOW, arrived(patient))
+    at(NOW + 1, None)
+    (told,) = stories(story, NOW + 2, dispatcher, request="boot-7")
+    assert (told["state"], [one["ended"] for one in told["tries"]]) == ("open", ["timeout"])
+
+
+def test_the_latest_story_is_the_one_that_ended_last(story: Story) -> None:
+    other = RequestId(8)
+    story.at(NOW, arrived(), forward(A, 1))
+    story.at(NOW + 1, arrived(other), forward(B, 1, other))
+    story.at(NOW + 2, None, Answer(other, B, WorkerReply(Outcome.ANSWER), 1, ()))
+    story.at(NOW + 3, None, answer(A, 1))
+    assert [told["request"] for told in stories(story, NOW + 4, last=1)] == ["boot-7"]
 
 
 def test_an_error_of_the_handler_is_trouble_and_a_client_that_left_too(story: Story) -> None:
