@@ -328,6 +328,28 @@ def test_a_reload_that_stops_leaves_nobody_who_starts_for_ever(tmp_path: Path) -
         cluster.wait_for_workers(3)
 
 
+def test_who_is_brought_back_runs_what_is_configured_by_now(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(
+        'def old(request): return "old"\ndef new(request): return "new"\n'
+    )
+    config = tmp_path / "cluster.toml"
+    config.write_text('[[pool]]\nname = "p"\nhandler = "jobs:old"\nworkers = 2\n')
+    with (
+        Cluster("--config", str(config), env={"PYTHONPATH": str(tmp_path)}) as cluster,
+        Client(cluster.address) as client,
+    ):
+        cluster.wait_for_workers(2)
+        do(cluster, "drain", "p-1")
+        config.write_text(config.read_text().replace("old", "new"))
+        os.kill(cluster.launcher.pid, signal.SIGHUP)
+        cluster.wait_for_log("follow the new configuration")
+        do(cluster, "ready", "p-1")
+        cluster.wait_for_workers(2)
+        do(cluster, "drain", "p-2")
+        assert client.send("who?").worker == "p-1"
+        assert client.call("who?") == "new"
+
+
 # --- what cannot be done --------------------------------------------------------------------------
 
 
