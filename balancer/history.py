@@ -47,13 +47,11 @@ class History:
 
     def _point(self, now: float, totals: Mapping[str, Any], latency: Counts, queued: int) -> Point:
         elapsed_s, before = now - self._at, self._totals
-        is_anew = totals["requests"] < before["requests"]
-        by_status = Counter(totals["by_status"])
-        failovers = totals["failovers"]
-        if not is_anew:
+        by_status, failovers, took = Counter(totals["by_status"]), totals["failovers"], latency
+        if not _is_anew(totals, before):
             by_status.subtract(before["by_status"])
             failovers -= before["failovers"]
-        took = difference(latency, self._latency)
+            took = difference(latency, self._latency)
         return Point(
             at=now,
             answers_per_s=sum(by_status.values()) / elapsed_s,
@@ -63,6 +61,12 @@ class History:
             p99_ms=_ms(quantile_s(took, 0.99)),
             queued=queued,
         )
+
+
+def _is_anew(totals: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Totals never fall: where one did, another balancer counts."""
+    is_anew = any(totals[name] < before[name] for name in ("requests", "failovers"))
+    return is_anew or not Counter(before["by_status"]) <= Counter(totals["by_status"])
 
 
 def _ms(duration_s: float | None) -> float | None:

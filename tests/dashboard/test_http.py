@@ -142,6 +142,15 @@ def test_no_host_at_all(dashboard: Dashboard) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 421")
 
 
+@pytest.mark.parametrize(("size_bytes", "status"), [(8_000, 200), (8_200, 431)])
+def test_the_head_of_a_request_may_have_8_kib(
+    dashboard: Dashboard, size_bytes: int, status: int
+) -> None:
+    """Wherever they are: in a header or in the path."""
+    assert dashboard.get("/", x_padding="x" * size_bytes).status == status
+    assert dashboard.get(f"/?{'x' * size_bytes}").status == status
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize(
     "headers",
@@ -173,6 +182,12 @@ def test_an_address_typed_in_and_our_own_page_are_served(dashboard: Dashboard) -
     assert ours.status == 200
 
 
+def test_our_own_page_behind_a_proxy_that_adds_tls_may_read_and_act(dashboard: Dashboard) -> None:
+    behind = {"Host": "dash.example.org", "Origin": "https://dash.example.org"}
+    assert dashboard.get("/status.json", sec_fetch_site="same-origin", **behind).status == 200
+    assert dashboard.act("ready", {"worker": "slow-1"}, TOKEN, **behind).status == 200
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "X"])
 def test_other_methods(cluster: FakeCluster, dashboard: Dashboard, method: str) -> None:
     for path in ("/", "/status.json", "/admin/kill", "/nowhere"):
@@ -192,13 +207,21 @@ def test_the_headers_that_every_answer_has(dashboard: Dashboard, path: str) -> N
     for headers in ({}, {"Host": "evil.example"}, {"Origin": "null"}):
         answer = dashboard.request("GET", path, headers)
         policy = answer.headers["content-security-policy"]
-        assert "default-src 'none'" in policy
-        assert "frame-ancestors 'none'" in policy
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        # Only those that load something fall back on the default.
+        for name in ("default-src", "base-uri", "form-action", "frame-ancestors"):
+            assert rules[name] == "'none'"
+        kinds = ("script", "style", "img", "connect")
+        assert all(rules[f"{kind}-src"] == "'self'" for kind in kinds)
+        assert rules["require-trusted-types-for"] == "'script'"
+        assert rules["trusted-types"] == "'none'"
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
         assert not any(name.startswith("access-control") for name in answer.headers)
         assert "server" not in answer.headers
 

@@ -15,12 +15,14 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from balancer.core.pool import State
 from balancer.dashboard.metrics import METRICS, StatusCollector, readme_table
 from balancer.dashboard.readings import REASONS, STATES
 from balancer.dashboard.shown import shown_status
 from balancer.histogram import Histogram
 from tests.cluster.running import PROJECT
 from tests.shell.fake_cluster import pool, status, worker
+from workers.ending import Ending
 
 BASE_UNITS = ("_seconds", "_bytes", "_ratio")
 WRONG_UNITS = re.compile(
@@ -184,6 +186,25 @@ def test_a_bucket_holds_what_took_no_longer() -> None:
     assert len(buckets) == 21
 
 
+def test_every_state_and_every_ending_of_a_worker_is_counted() -> None:
+    states = {*State, "starting", "drained", "failed"}
+    found = status("metrics", *(worker(f"a-{state}", state) for state in states))
+    found["restarts"] = {ending.value: 1 for ending in Ending}
+    values = values_of(found)
+    assert {name[2] for name in values if name[0] == "failover_workers"} == states
+    assert all(values["failover_workers", "a", state] == 1 for state in states)
+    endings = {name[1]: value for name, value in values.items() if "worker_restarts" in name[0]}
+    assert endings == {ending.value: 1 for ending in Ending}
+
+
+def test_good_answers_have_their_number_before_there_are_any() -> None:
+    """Else the first ones would be no rise of anything."""
+    values = values_of(status("metrics", worker("a-1")))
+    assert values["failover_requests_total", "none", "200"] == 0
+    assert values["failover_requests_total", "exhausted", "503"] == 0
+    assert ("failover_requests_total", "none", "503") not in values
+
+
 def test_without_a_balancer_there_are_no_figures_but_the_launchers() -> None:
     found = busy_status()
     found.update(totals={}, pools=[])
@@ -257,4 +278,6 @@ def test_no_metric_is_there_that_the_table_lacks() -> None:
 
 
 def test_the_readme_has_the_table() -> None:
-    assert readme_table() in (PROJECT / "README.md").read_text()
+    table = readme_table()
+    assert all(f"| `{row.name}` |" in table for row in METRICS)
+    assert table in (PROJECT / "README.md").read_text()

@@ -25,6 +25,7 @@ def histogram_of(*durations_s: float) -> Histogram:
 def test_the_limits_rise_by_a_quarter() -> None:
     ratios = [after / before for before, after in pairwise(LIMITS_S)]
     assert all(1.19 < ratio < 1.29 for ratio in ratios)
+    assert len({f"{limit_s:.2e}".partition("e")[0] for limit_s in LIMITS_S}) == 10
     assert LIMITS_S[0] == 0.0001
     assert LIMITS_S[-1] > 300
 
@@ -63,6 +64,7 @@ def test_the_difference_is_what_came_between() -> None:
 
 def test_a_new_count_that_is_lower_begins_anew() -> None:
     assert difference({3: 1}, {3: 5, 7: 1}) == {3: 1}
+    assert difference({3: 6}, {3: 5, 7: 1}) == {3: 6}
 
 
 def test_counts_come_back_from_json() -> None:

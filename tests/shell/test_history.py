@@ -30,24 +30,33 @@ def status_of(
 
 def test_a_point_is_what_came_between_two_statuses() -> None:
     history = History()
-    history.note(100.0, status_of({"200": 10}, {0.001: 10}))
-    history.note(102.0, status_of({"200": 28, "503": 2}, {0.001: 10, 0.02: 20}, 4, queued=7))
+    history.note(100.0, status_of({"200": 10}, {0.001: 10}, failovers=3))
+    took_s = {0.001: 14, 0.02: 15, 0.2: 1}
+    history.note(102.0, status_of({"200": 28, "503": 2}, took_s, failovers=7, queued=7))
     (point,) = history.points
     assert point.at == 102.0
     assert point.answers_per_s == 10.0
     assert point.by_status_per_s == {"200": 9.0, "503": 1.0}
     assert point.failovers_per_s == 2.0
     assert point.p50_ms == pytest.approx(20)
-    assert point.p99_ms == pytest.approx(20)
+    assert point.p99_ms == pytest.approx(200)
     assert point.queued == 7
 
 
-def test_a_second_without_answers_has_no_percentiles() -> None:
+def test_a_second_without_answers_has_no_statuses_and_no_percentiles() -> None:
     history = History()
     for at in (1.0, 2.0):
         history.note(at, status_of({"200": 10}, {0.001: 10}))
     (point,) = history.points
-    assert (point.answers_per_s, point.p50_ms, point.p99_ms) == (0.0, None, None)
+    assert (point.answers_per_s, point.by_status_per_s) == (0.0, {})
+    assert (point.p50_ms, point.p99_ms) == (None, None)
+
+
+def test_a_clock_that_stands_still_or_goes_back_makes_no_point() -> None:
+    history = History()
+    for at, answers in ((10.0, 10), (10.0, 20), (5.0, 30), (6.0, 35)):
+        history.note(at, status_of({"200": answers}, {0.001: answers}))
+    assert [(point.at, point.answers_per_s) for point in history.points] == [(6.0, 5.0)]
 
 
 def test_a_new_balancer_counts_from_nothing() -> None:
@@ -57,6 +66,18 @@ def test_a_new_balancer_counts_from_nothing() -> None:
     (point,) = history.points
     assert (point.answers_per_s, point.failovers_per_s) == (30.0, 3.0)
     assert point.p50_ms == pytest.approx(10)
+
+
+def test_a_new_balancer_is_known_even_if_it_has_had_more_requests() -> None:
+    history = History()
+    history.note(1.0, status_of({"200": 5, "503": 2}, {0.001: 5}))
+    history.note(2.0, status_of({"200": 9}, {0.001: 9}))
+    history.note(3.0, status_of({"200": 20}, {0.001: 20}, failovers=4))
+    history.note(4.0, status_of({"200": 30}, {0.001: 30}, failovers=3))
+    first, _, last = history.points
+    assert (first.answers_per_s, first.by_status_per_s) == (9.0, {"200": 9.0})
+    assert (first.failovers_per_s, last.failovers_per_s) == (0.0, 3.0)
+    assert last.answers_per_s == 30.0
 
 
 def test_a_balancer_that_does_not_answer_leaves_a_gap() -> None:

@@ -1,6 +1,7 @@
 """What the balancer writes and counts: lines that tell the story, figures that add up."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from workers.console import shortened
 
 NOW = 1_000.0
 A, B = WorkerId("a-1", 1), WorkerId("b-1", 1)
-R = RequestId(7)
+R, OTHER = RequestId(7), RequestId(8)
 
 
 class Story:
@@ -124,27 +125,51 @@ def test_a_failed_try_says_how_it_failed(story: Story, why: Why, text: str) -> N
     assert story.lines(NOW, None, TryFailed(A, R, 1, why, 0.005)) == [f"warning: {text}"]
 
 
+@pytest.mark.parametrize("end", [Refuse(R, Reason.EXHAUSTED, 1), answer(B, 1)])
+def test_a_failed_try_with_which_the_request_ends_has_nothing_to_wait_for(
+    story: Story, end: Action
+) -> None:
+    story.at(NOW, arrived(), forward(A, 1))
+    line, *_ = story.lines(NOW, None, TryFailed(A, R, 1, Why.DIED, 0.005), end)
+    assert line == "warning: request boot-7 lost a-1, which died after 5 ms"
+
+
 def test_an_empty_reply_is_ordinary(story: Story) -> None:
     story.at(NOW, arrived(), forward(A, 1))
     assert story.lines(NOW, None, TryFailed(A, R, 1, Why.EMPTY, 0.001), forward(B, 2)) == []
 
 
-def test_the_forwarding_of_another_request_is_not_taken_for_this_ones(story: Story) -> None:
-    other = RequestId(8)
+@pytest.mark.parametrize(
+    "news", [forward(B, 1, OTHER), Refuse(OTHER, Reason.NO_WORKERS), ev.Ejected(A, 5.0)]
+)
+def test_what_becomes_of_another_request_or_of_the_worker_is_not_taken_for_this_ones(
+    story: Story, news: Action
+) -> None:
     story.at(NOW, arrived(), forward(A, 1))
-    story.at(NOW, arrived(other))
+    story.at(NOW, arrived(OTHER))
     failed = TryFailed(A, R, 1, Why.TIMEOUT, 1.0)
-    (line,) = story.lines(NOW + 1, None, failed, forward(B, 1, other))
+    line, *_ = story.lines(NOW + 1, None, failed, news)
     assert line.endswith("waiting for a worker")
 
 
 def test_a_refusal_tells_who_was_tried(story: Story) -> None:
     story.at(NOW, arrived(), forward(A, 1))
     tried = (FailedTry("a-1", Why.EMPTY, 0.001), FailedTry("b-1", Why.DIED, 0.2))
-    lines = story.lines(NOW + 0.25, None, Refuse(R, Reason.EXHAUSTED, 2, tried))
-    assert lines == [
-        "warning: request boot-7 answered 503 exhausted in 250 ms, tried a-1 empty, b-1 died"
-    ]
+    (line,) = story.at(NOW + 0.25, None, Refuse(R, Reason.EXHAUSTED, 2, tried))
+    text = "request boot-7 answered 503 exhausted in 250 ms, tried a-1 empty, b-1 died"
+    assert (line.level, line.text) == ("warning", text)
+    assert line.fields == {
+        "event": "refused",
+        "request": "boot-7",
+        "status": 503,
+        "reason": "exhausted",
+        "attempts": 2,
+        "ms": 250.0,
+        "tried": [
+            {"worker": "a-1", "why": "empty", "ms": 1.0},
+            {"worker": "b-1", "why": "died", "ms": 200.0},
+        ],
+    }
 
 
 @pytest.mark.parametrize(
@@ -169,6 +194,8 @@ def test_whoever_watches_is_told_of_it_all_the_same(story: Story, reason: Reason
     story.at(NOW, arrived(), forward(A, 1))
     (line,) = story.at(NOW, None, TryFailed(A, R, 1, Why.EMPTY, 0.001), forward(B, 2))
     assert (line.is_logged, line.level, line.fields["why"]) == (False, "info", "empty")
+    text = "request boot-7 got an empty reply from a-1 after 1 ms; forwarded to b-1 (attempt 2)"
+    assert line.text == text
 
 
 def test_a_storm_of_what_only_watchers_hear_leaves_the_log_its_lines(story: Story) -> None:
@@ -185,6 +212,10 @@ def test_an_ejection_and_its_end_are_a_line_each(story: Story) -> None:
         ("ejected", "a-1"),
         ("readmitted", "a-1"),
     ]
+    assert [f"{line.level}: {line.text}" for line in told] == [
+        "warning: worker a-1 is out of rotation for 5 s: it failed one request after another",
+        "info: worker a-1 is back in rotation after its ejection",
+    ]
     assert story.totals()["ejections"] == 1
 
 
@@ -200,6 +231,7 @@ def test_with_an_access_log_each_request_that_is_over_has_one_line() -> None:
     lines += observer.note(NOW, arrived(), [Refuse(R, Reason.QUEUE_FULL)])
     assert len(lines) == 3 * LINES_BURST + 1
     assert lines[0].text == "request 0 answered 200 by a-1 in 5 ms"
+    assert lines[0].level == "info"
     assert "event" not in lines[0].fields
     assert lines[-1].text == "request 7 answered 503 queue_full in 0 ms"
     assert all(line.is_logged for line in lines)
@@ -317,6 +349,20 @@ def test_a_failed_try_that_goes_on_in_a_batch_says_so(story: Story) -> None:
     ]
 
 
+def test_each_request_of_a_batch_that_failed_says_where_it_goes(story: Story) -> None:
+    one, two = RequestId(1), RequestId(2)
+    story.at(NOW, arrived(one))
+    story.at(NOW, arrived(two))
+    story.at(NOW, None, ForwardBatch(A, (forward(A, 1, one), forward(A, 1, two))))
+    failed = [TryFailed(A, request, 1, Why.DIED, 0.1) for request in (one, two)]
+    elsewhere = [forward(B, 2, one), forward(WorkerId("c-1", 1), 2, two)]
+    told = story.lines(NOW + 0.1, None, *failed, *elsewhere)
+    assert [line.rpartition("; ")[2] for line in told] == [
+        "forwarded to b-1 (attempt 2)",
+        "forwarded to c-1 (attempt 2)",
+    ]
+
+
 def test_each_worker_has_its_figures() -> None:
     dispatcher = Dispatcher(Limits(try_timeout_s=1.0), ["a"])
     observer = Observer(str)
@@ -352,6 +398,35 @@ def test_each_worker_has_its_figures() -> None:
     assert json.loads(json.dumps(snapshot)) == snapshot
 
 
+def test_the_percentiles_of_a_worker_are_of_its_own_tries(story: Story) -> None:
+    for took_s in (0.09, *[0.005] * 68, *[0.001] * 30, 0.06):
+        story.at(NOW, arrived())
+        story.at(NOW + 1, None, forward(A, 1))
+        story.at(NOW + 1 + took_s, None, answer(A, 1))
+    figures_of_a = story.observer.snapshot(Dispatcher(Limits(), []), NOW)["workers"]["a-1"]
+    assert (figures_of_a["p50_ms"], figures_of_a["p99_ms"]) == (5.0, 63.0)
+
+
+def test_an_ejected_worker_says_when_it_is_back() -> None:
+    dispatcher = Dispatcher(Limits(ejection_tries=1, ejection_s=5.0), ["a"])
+    observer = Observer(str)
+    for event in (
+        *(ev.SlotAdded("a-1", "a"), ev.WorkerConnected(A), ev.WorkerReady(A)),
+        *(ev.SlotAdded("b-1", "a"), ev.WorkerConnected(B), ev.WorkerReady(B)),
+        ev.RequestArrived(R, ClientId(b"client"), once=True),
+        ev.ReplyArrived(A, WorkerReply(Outcome.GARBLED)),
+    ):
+        observer.note(NOW, event, dispatcher.step(event, NOW))
+    shown = observer.snapshot(dispatcher, NOW + 1.3)["workers"]["a-1"]
+    assert (shown["state"], shown["back_in_s"]) == ("ejected", 3.7)
+
+
+def test_of_a_batch_the_first_few_requests_are_named() -> None:
+    observer = Observer(str)
+    named = [observer.names([RequestId(n) for n in range(held)]) for held in (0, 1, 3, 4, 64)]
+    assert named == [None, "0", "0, 1, 2", "0, 1, 2, 1 more", "0, 1, 2, 61 more"]
+
+
 def figures(state: str, **others: object) -> dict[str, object]:
     nothing: dict[str, object] = {"served": 0, "busy_ms": 0.0, **{why.value: 0 for why in Why}}
     nothing |= {"p50_ms": None, "p99_ms": None}
@@ -384,7 +459,8 @@ def test_each_pool_has_its_times_and_the_ends_of_its_tries() -> None:
     failed = TryFailed(A, R, 1, Why.DIED, 0.1)
     observer.note(NOW + 0.12, None, [failed, forward(B, 2)])
     observer.note(NOW + 0.17, None, [answer(B, 2, FailedTry("a-1", Why.DIED, 0.1))])
-    observer.note(NOW + 1.0, arrived(), [forward(B, 1)])
+    observer.note(NOW + 1.0, arrived(), [])
+    observer.note(NOW + 1.001, None, [forward(B, 1)])
     observer.note(NOW + 1.002, None, [answer(B, 1)])
     observer.note(NOW + 2.0, arrived(), [])
     observer.note(NOW + 2.5, None, [Refuse(R, Reason.NO_WORKERS)])
@@ -394,7 +470,7 @@ def test_each_pool_has_its_times_and_the_ends_of_its_tries() -> None:
     assert [pool["tries"]["answer"] for pool in (a, b)] == [0, 2]
     assert quantile_of(a["queue_time"], 0.5) == pytest.approx(0.02)
     assert a["latency"]["counts"] == {}
-    assert sum(b["queue_time"]["counts"].values()) == 1, "of the request that began there"
+    assert b["queue_time"]["sum_s"] == pytest.approx(0.001), "of the request that began there"
     assert b["latency"]["sum_s"] == pytest.approx(0.172)
     assert quantile_of(b["latency"], 1.0) == pytest.approx(0.2)
     assert nobody["latency"]["sum_s"] == pytest.approx(0.5)
@@ -413,6 +489,24 @@ def test_what_is_not_counted_yet_is_counted_when_somebody_asks(story: Story) -> 
         story.at(NOW, arrived(), forward(A, 1))
         story.at(NOW + 0.001, None, answer(A, 1))
     assert story.totals()["answered"] == 2 * (2 * UNCOUNTED_MAX + 3)
+
+
+def test_answers_that_nobody_asks_about_take_no_room(story: Story) -> None:
+    def answer_many() -> None:
+        for number in range(4 * STORIES_MAX):
+            story.at(NOW + number, arrived(), forward(A, 1))
+            story.at(NOW + number + 0.001, None, answer(A, 1))
+
+    answer_many()
+    tracemalloc.start()
+    try:
+        answer_many()
+        before, _ = tracemalloc.get_traced_memory()
+        answer_many()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 60_000
 
 
 def test_a_batch_keeps_its_worker_busy_once(story: Story) -> None:
@@ -443,6 +537,27 @@ def test_an_overdue_worker_was_busy_all_the_time_and_counts_it_once(story: Story
     story.at(NOW + 1.8, None, ev.ReplyDropped(A, R))
     assert busy_ms(story) == 1800.0
     assert story.totals()["late_replies"] == 1
+
+
+def test_a_worker_that_answers_and_then_fails_was_busy_with_both(story: Story) -> None:
+    story.at(NOW, arrived(), forward(A, 1))
+    story.at(NOW + 1.0, None, answer(A, 1))
+    story.at(NOW + 1.0, arrived(), forward(A, 1))
+    story.at(NOW + 2.0, None, TryFailed(A, R, 1, Why.DIED, 1.0))
+    assert busy_ms(story) == 2000.0
+
+
+def test_each_try_is_timed_by_itself(story: Story) -> None:
+    for start in (NOW, NOW + 10):
+        story.at(start, arrived())
+        story.at(start + 0.5, None, forward(A, 1))
+        story.at(start + 0.7503, None, answer(A, 1))
+    for told in stories(story, NOW + 20):
+        assert (told["state"], told["status"], told["reason"]) == ("answered", 200, "")
+        assert (told["queued_ms"], told["took_ms"]) == (500.0, 750.3)
+        assert told["tries"] == [
+            {"worker": "a-1", "attempt": 1, "after_ms": 500.0, "took_ms": 250.3, "ended": "answer"}
+        ]
 
 
 def test_a_slot_that_changes_its_pool_counts_for_the_new_one(story: Story) -> None:
@@ -512,6 +627,7 @@ def test_good_ones_do_not_wash_away_those_with_trouble(story: Story) -> None:
     latest = [told["request"] for told in stories(story, later, last=2)]
     assert latest == [f"boot-{99 + 2 * STORIES_MAX - 1}", f"boot-{99 + 2 * STORIES_MAX}"]
     assert stories(story, later, request="boot-100") == []
+    assert len(stories(story, later, last=5000)) == 1 + 1000, "the latest thousand are known"
 
 
 def test_the_story_of_an_open_request_says_who_has_it() -> None:
@@ -521,13 +637,19 @@ def test_the_story_of_an_open_request_says_who_has_it() -> None:
     def at(now: float, event: Event) -> None:
         story.observer.note(now, event, dispatcher.step(event, now))
 
-    at(NOW, ev.SlotAdded("a-1", "a"))
-    at(NOW, ev.WorkerConnected(A))
-    at(NOW, ev.WorkerReady(A))
+    second, idle = WorkerId("a-2", 1), WorkerId("a-3", 1)
+    for worker in (A, second, idle):
+        at(NOW, ev.SlotAdded(worker.slot, "a"))
+        at(NOW, ev.WorkerConnected(worker))
+        at(NOW, ev.WorkerReady(worker))
     at(NOW, arrived())
+    at(NOW + 0.5, ev.ReplyArrived(A, WorkerReply(Outcome.EMPTY)))
     (told,) = stories(story, NOW + 2, dispatcher, request="boot-7")
     assert (told["state"], told["took_ms"]) == ("open", 2000.0)
-    assert [(one["worker"], one["ended"]) for one in told["tries"]] == [("a-1", "running")]
+    assert [(one["worker"], one["attempt"], one["ended"]) for one in told["tries"]] == [
+        ("a-1", 1, "empty"),
+        ("a-2", 2, "running"),
+    ]
 
 
 def test_who_left_a_request_unanswered_is_not_said_to_be_at_it_still() -> None:
@@ -559,12 +681,14 @@ def test_the_latest_story_is_the_one_that_ended_last(story: Story) -> None:
     assert [told["request"] for told in stories(story, NOW + 4, last=1)] == ["boot-7"]
 
 
-def test_an_error_of_the_handler_is_trouble_and_a_client_that_left_too(story: Story) -> None:
+def test_errors_refusals_and_clients_that_left_are_trouble(story: Story) -> None:
     story.at(NOW, arrived(), forward(A, 1))
     story.at(NOW + 1, None, answer(A, 1, status=500))
     story.at(NOW + 2, arrived())
     story.at(NOW + 3, None, Forget(R))
-    raised, gone = stories(story, NOW + 4, troubled=True)
+    story.at(NOW + 4, arrived(), Refuse(R, Reason.QUEUE_FULL))
+    raised, gone, refused = stories(story, NOW + 5, troubled=True)
+    assert stories(story, NOW + 5) == [raised, gone, refused], "each is told once"
     assert (raised["state"], raised["status"], raised["reason"]) == (
         "answered",
         500,
@@ -572,7 +696,19 @@ def test_an_error_of_the_handler_is_trouble_and_a_client_that_left_too(story: St
     )
     assert raised["error"] == "ValueError: no good"
     assert [one["ended"] for one in raised["tries"]] == ["error"]
-    assert (gone["state"], gone["status"]) == ("gone", None)
+    assert (gone["state"], gone["status"], gone["took_ms"]) == ("gone", None, 1000.0)
+    assert (refused["state"], refused["status"]) == ("refused", 503)
+    assert (refused["reason"], refused["error"]) == ("queue_full", "")
+
+
+def test_long_words_of_a_handler_are_cut_in_the_log_and_in_the_story(story: Story) -> None:
+    reply = WorkerReply(Outcome.ANSWER, 500, error="x" * 10_000)
+    story.observer.is_watched = True
+    story.at(NOW, arrived(), forward(A, 1))
+    (line,) = story.at(NOW, None, Answer(R, A, reply, 1, ()))
+    (told,) = stories(story, NOW)
+    assert told["error"] == line.fields["error"] == "x" * 500 + "…"
+    assert line.text.endswith(f" ms: {told['error']}")
 
 
 @pytest.mark.parametrize("has_access_log", [False, True])

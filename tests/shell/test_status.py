@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from balancer.status import render
 
 
@@ -98,6 +100,47 @@ def test_a_balancer_that_does_not_answer_is_no_reason_to_show_nothing() -> None:
     assert shown.endswith("\n\nno figures: the balancer does not answer\n")
 
 
+@pytest.mark.parametrize(
+    ("uptime_s", "shown"),
+    [
+        (59.9, "59s"),
+        (60.0, "1m 0s"),
+        (3599.0, "59m 59s"),
+        (3600.0, "1h 0m"),
+        (86_399.0, "23h 59m"),
+        (86_400.0, "1d 0h"),
+        (30 * 86_400.0, "30d 0h"),
+    ],
+)
+def test_the_uptime_is_told_in_its_two_largest_units(uptime_s: float, shown: str) -> None:
+    snapshot = status()
+    snapshot["cluster"]["uptime_s"] = uptime_s
+    assert render(snapshot).splitlines()[0].endswith(f"  up {shown}")
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1 << 20, "1 MiB"),
+        (5 << 29, "2.5 GiB"),
+        (5 << 40, "5120 GiB"),
+    ],
+)
+def test_what_waits_is_told_in_the_unit_that_fits(size_bytes: int, shown: str) -> None:
+    snapshot = status()
+    snapshot["queue"]["bytes"] = size_bytes
+    assert f" requests, {shown} of 64 MiB\n" in render(snapshot)
+
+
+def test_a_balancer_without_a_process_has_no_number() -> None:
+    snapshot = status()
+    snapshot["cluster"]["balancer_pid"] = None
+    assert "\nlauncher 4711  balancer -  started " in render(snapshot)
+
+
 def test_a_draining_cluster_says_so() -> None:
     snapshot = status()
     snapshot["cluster"]["draining"] = True
@@ -105,7 +148,8 @@ def test_a_draining_cluster_says_so() -> None:
 
 
 def test_control_characters_of_workers_never_reach_the_terminal() -> None:
-    shown = render(status(worker("a\x1b[2J", why="line\nand\rbell\a\u202e")))
+    evil = worker("a\x1b[2J", why="line\nand\rbell\a\u202e", stack="hangs\x1b[2J")
+    shown = render(status(evil))
     assert "a\\u001b[2J" in shown
     assert "line\\nand\\u000dbell\\u0007\\u202e" in shown
     assert all(character.isprintable() for character in shown.replace("\n", ""))
@@ -114,6 +158,8 @@ def test_control_characters_of_workers_never_reach_the_terminal() -> None:
 def test_a_long_why_is_cut() -> None:
     lines = render(status(worker("a-1", why="x" * 500))).splitlines()
     assert lines[4].endswith("  " + "x" * 77 + "...")
+    lines = render(status(worker("a-1", why="x" * 80))).splitlines()
+    assert lines[4].endswith("  " + "x" * 80)
 
 
 def test_the_stack_of_a_worker_that_hung_stands_below() -> None:
