@@ -8,7 +8,7 @@ Where there is no mallopt (macOS, musl), nothing is changed.
 import ctypes
 import os
 
-KEPT_BYTES_MAX = 64 * 1024 * 1024
+KEPT_BYTES_MAX = 32 * 1024 * 1024
 """So much may stay unused at the end of the heap before it is given back."""
 MAPPED_BYTES_MIN = 32 * 1024 * 1024
 """So large a block is mapped for itself, and given back as soon as it is freed."""
