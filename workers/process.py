@@ -35,20 +35,27 @@ class Process:
         self._on_output = on_output
         self._partial = b""
         self.connection, theirs = socket.socketpair()
-        with theirs:
-            self._popen = subprocess.Popen(
-                # -P: a user's own folder called workers or balancer must not be taken for ours.
-                [sys.executable, "-P", "-m", module, *arguments, *_reins(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env=_environment(),
-            )
-        assert self._popen.stdout is not None
-        self._output = self._popen.stdout
-        os.set_blocking(self._output.fileno(), False)
+        reading_end, writing_end = os.pipe()
+        self._output = os.fdopen(reading_end, "rb", buffering=0)
+        with theirs, os.fdopen(writing_end, "wb") as their_output:
+            try:
+                self._popen = subprocess.Popen(
+                    # -P: a user's own folder called workers must not be taken for ours.
+                    [sys.executable, "-P", "-m", module, *arguments, *_reins(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=their_output,
+                    stderr=subprocess.STDOUT,
+                    # It has the reading end too: should we be killed, a handler that prints before
+                    # it is killed itself must not fail for a broken pipe.
+                    pass_fds=(theirs.fileno(), reading_end),
+                    start_new_session=True,
+                    env=_environment(),
+                )
+            except OSError:
+                self.connection.close()
+                self._output.close()
+                raise
+        os.set_blocking(reading_end, False)
         selector.register(self._output, selectors.EVENT_READ, self._read_output)
         self.exit_cause: str | None = None
         """How it ended: its exit code or signal; None while it lives."""

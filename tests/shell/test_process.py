@@ -3,12 +3,15 @@
 import os
 import selectors
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.running import PROJECT, wait_until
 from tests.shell.worker_process import is_running, wait_until_gone
 from workers.process import OUTPUT_HELPING_BYTES, OUTPUT_LINE_BYTES_MAX, Process
 
@@ -58,6 +61,40 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
     parent.close()
 
 
+LAUNCHER = """
+import selectors, signal, sys
+from workers.process import Process
+Process("orphan", sys.argv[1:], selectors.DefaultSelector(), print)
+signal.pause()
+"""
+ORPHAN = """
+import os, sys, time
+launcher_pid = int(sys.argv[-1])
+open(sys.argv[1], "w").close()
+while os.getppid() == launcher_pid:
+    time.sleep(0.01)
+try:
+    print("said by an orphan")
+    outcome = "printed"
+except OSError as error:
+    outcome = repr(error)
+open(sys.argv[2], "w").write(outcome)
+"""
+
+
+def test_who_prints_after_its_launcher_was_killed_does_not_fail_for_it(tmp_path: Path) -> None:
+    """Else its client would be told of an error of the handler, which lives a moment longer."""
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    has_begun, outcome = tmp_path / "begun", tmp_path / "outcome"
+    command = [sys.executable, "-c", LAUNCHER, str(has_begun), str(outcome)]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
+    with subprocess.Popen(command, env=environment) as launcher:
+        wait_until(has_begun.exists)
+        launcher.kill()
+    wait_until(lambda: outcome.exists() and outcome.read_text())
+    assert outcome.read_text() == "printed"
+
+
 # --- how it starts --------------------------------------------------------------------------------
 
 
@@ -81,11 +118,11 @@ def test_it_leads_a_session_of_its_own(parent: Parent) -> None:
     assert parent.lines == [f"{process.pid} {process.pid}"]
 
 
-def test_it_reads_nothing_and_inherits_no_descriptor_but_one(parent: Parent) -> None:
+def test_it_reads_nothing_and_inherits_no_descriptor_but_two(parent: Parent) -> None:
     code = "import os, sys\nprint(repr(sys.stdin.read()), len(os.listdir('/proc/self/fd')))"
     parent.start(code)
     parent.wait_until(lambda: parent.lines)
-    assert parent.lines == ["'' 5"], "the three, the socket, and the listing's own"
+    assert parent.lines == ["'' 6"], "the three, the socket, its pipe's end, the listing's own"
 
 
 def test_the_current_directory_is_not_searched_for_our_modules(
