@@ -21,6 +21,8 @@ from balancer.kinds import (
     or_off,
 )
 
+VARIABLE_PREFIX = "CLUSTER_"
+
 
 class Option(NamedTuple):
     """``field`` is where the value lives in ``Config`` or its ``Limits``, if it does."""
@@ -43,7 +45,7 @@ class Option(NamedTuple):
     @property
     def variable(self) -> str:
         """Its name in the environment."""
-        return "CLUSTER_" + self.name.upper()
+        return VARIABLE_PREFIX + self.name.upper()
 
     @property
     def shown_default(self) -> str:

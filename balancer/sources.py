@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from balancer.kinds import ADDRESS, HANDLER, NAME, SWITCH, WORKERS, Kind
-from balancer.options import OPTIONS
+from balancer.options import OPTIONS, VARIABLE_PREFIX
 
-_PREFIX = "CLUSTER_"
 _VARIABLES = {option.variable for option in OPTIONS} | {"CLUSTER_HANDLERS"}
 _ALMOST = 0.8
 """How alike two names are, by difflib's ratio, of which one is taken for the other misspelt."""
@@ -45,14 +44,14 @@ def read_texts(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str
 
 def _check_variables(environ: Mapping[str, str]) -> None:
     """A variable that is almost one of ours is misspelt; one that resembles none is not for us."""
-    known = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
+    known = {variable.removeprefix(VARIABLE_PREFIX): variable for variable in _VARIABLES}
     for variable in environ:
-        if variable.startswith(_PREFIX) and variable not in _VARIABLES:
+        if variable.startswith(VARIABLE_PREFIX) and variable not in _VARIABLES:
             import difflib
 
-            name = variable.removeprefix(_PREFIX)
+            name = variable.removeprefix(VARIABLE_PREFIX)
             for nearest in difflib.get_close_matches(name, known, n=1, cutoff=_ALMOST):
-                raise ConfigError(f"{variable} is no option; write {_PREFIX}{nearest}, or unset it")
+                raise ConfigError(f"{variable} is no option; write {known[nearest]}, or unset it")
 
 
 def _read(kind: Kind, value: object, source: str) -> Any:

@@ -5,27 +5,11 @@ from typing import Any
 import pytest
 
 from balancer.status import render
+from tests.shell.fake_cluster import worker as row
 
 
 def worker(name: str, **fields: Any) -> dict[str, Any]:
-    defaults = {
-        "name": name,
-        "pool": name.rpartition("-")[0],
-        "pid": 4713,
-        "incarnation": 1,
-        "state": "idle",
-        "why": "",
-        "endpoint": "ipc:///tmp/w1",
-        "restarts": 0,
-        "served": 0,
-        "empty": 0,
-        "timeout": 0,
-        "died": 0,
-        "garbled": 0,
-        "busy_ms": 0.0,
-        "stack": "",
-    }
-    return defaults | fields
+    return row(name, **{"pid": 4713, **fields})
 
 
 def status(*workers: dict[str, Any], **totals: Any) -> dict[str, Any]:
