@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from balancer.core.events import Batching, FailedTry, RequestArrived, RequestId, WorkerId
 
@@ -19,7 +19,7 @@ class Violation(AssertionError):
         self.promise = promise
 
 
-class State(Enum):
+class State(StrEnum):
     """What the balancer can know of a worker."""
 
     CONNECTING = "connecting"
@@ -30,7 +30,7 @@ class State(Enum):
     DRAINING = "draining"
 
 
-class Prospect(Enum):
+class Prospect(StrEnum):
     """The best that a waiting request can hope for."""
 
     IDLE = "somebody untried is idle"

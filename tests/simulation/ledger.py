@@ -19,6 +19,8 @@ class Ledger:
         self.roster = roster = Roster(limits, pools)
         self.cases: dict[RequestId, Case] = {}
         self.queued: dict[RequestId, Case] = {}
+        self.waiting: list[tuple[Case, Prospect]] = []
+        """Who is queued at the end of the step, and what for."""
         self.queued_bytes = 0
         self.unplaced: dict[RequestId, Case] = {}
         """New or fresh from a failed try: this step says where they go."""
@@ -97,18 +99,19 @@ class Ledger:
         self.roster.released = self.unreadable = None
         self.roster.replies = {}
         self.is_known_name = False
-        for case in self.queued.values():
-            self._note_wait(now, case)
+        self.waiting = [(case, self.prospect(case)) for case in self.queued.values()]
+        for case, prospect in self.waiting:
+            if prospect is not Prospect.DOWN:
+                case.grace_ends_at = None
+            elif case.grace_ends_at is None:
+                case.grace_ends_at = now + self.limits.revive_grace_s
+        if self.limits.queue_timeout_s is not None:
+            self._note_patience(now + self.limits.queue_timeout_s)
 
-    def _note_wait(self, now: float, case: Case) -> None:
-        limits = self.limits
-        if self.prospect(case) is not Prospect.DOWN:
-            case.grace_ends_at = None
-        elif case.grace_ends_at is None:
-            case.grace_ends_at = now + limits.revive_grace_s
-        is_limited = limits.queue_timeout_s is not None and not case.attempts
-        if is_limited and case.patience_ends_at is None:
-            case.patience_ends_at = now + (limits.queue_timeout_s or 0.0)
+    def _note_patience(self, ends_at: float) -> None:
+        for case in self.queued.values():
+            if not case.attempts and case.patience_ends_at is None:
+                case.patience_ends_at = ends_at
 
     def _note_request(self, now: float, event: ev.RequestArrived) -> None:
         limits = self.limits

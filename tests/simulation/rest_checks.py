@@ -65,8 +65,7 @@ def check_settled(ledger: Ledger, now: float) -> None:
 def check_waiting(ledger: Ledger, now: float) -> None:
     """Nobody waits for nothing, nor while somebody untried stands by, but for company."""
     company: defaultdict[str, list[Case]] = defaultdict(list)
-    for case in ledger.queued.values():
-        prospect = ledger.prospect(case)
+    for case, prospect in ledger.waiting:
         if prospect in AT_ONCE and case.gives_way_until is None:
             pool = waits_in(ledger, now, case)
             if pool is None:
@@ -111,8 +110,8 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     dates = [case.deadline for case in ledger.cases.values()]
     if ledger.is_draining and dates:
         dates.append(ledger.drain_ends_at)
-    for case in ledger.queued.values():
-        if waits_in(ledger, now, case) is not None:
+    for case, prospect in ledger.waiting:
+        if prospect is Prospect.IDLE and waits_in(ledger, now, case) is not None:
             dates.append(fill_until(ledger.limits, case))
         if case.gives_way_until is not None:
             dates.append(case.patient_until if case.patient_until > now else case.gives_way_until)
