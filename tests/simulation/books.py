@@ -41,7 +41,7 @@ class Prospect(StrEnum):
     NOBODY = "nobody is left to ask"
 
 
-AT_ONCE = {Prospect.IDLE, Prospect.EJECTED}
+AT_ONCE = (Prospect.IDLE, Prospect.EJECTED)
 """What leaves no reason to wait."""
 
 

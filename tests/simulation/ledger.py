@@ -1,6 +1,6 @@
 """What must be true by the events and actions so far, worked out without the core's help."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,8 +19,8 @@ class Ledger:
         self.roster = roster = Roster(limits, pools)
         self.cases: dict[RequestId, Case] = {}
         self.queued: dict[RequestId, Case] = {}
-        self.waiting: list[tuple[Case, Prospect]] = []
-        """Who is queued at the end of the step, and what for."""
+        self.waiting: defaultdict[Prospect, list[Case]] = defaultdict(list)
+        """Who is queued at the end of the step, by what there is to hope for."""
         self.queued_bytes = 0
         self.unplaced: dict[RequestId, Case] = {}
         """New or fresh from a failed try: this step says where they go."""
@@ -99,14 +99,20 @@ class Ledger:
         self.roster.released = self.unreadable = None
         self.roster.replies = {}
         self.is_known_name = False
-        self.waiting = [(case, self.prospect(case)) for case in self.queued.values()]
-        for case, prospect in self.waiting:
+        self._note_waiting(now + self.limits.revive_grace_s)
+        if self.limits.queue_timeout_s is not None:
+            self._note_patience(now + self.limits.queue_timeout_s)
+
+    def _note_waiting(self, grace_ends_at: float) -> None:
+        waiting = self.waiting
+        waiting.clear()
+        for case in self.queued.values():
+            prospect = self.prospect(case)
+            waiting[prospect].append(case)
             if prospect is not Prospect.DOWN:
                 case.grace_ends_at = None
             elif case.grace_ends_at is None:
-                case.grace_ends_at = now + self.limits.revive_grace_s
-        if self.limits.queue_timeout_s is not None:
-            self._note_patience(now + self.limits.queue_timeout_s)
+                case.grace_ends_at = grace_ends_at
 
     def _note_patience(self, ends_at: float) -> None:
         for case in self.queued.values():

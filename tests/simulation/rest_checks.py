@@ -1,6 +1,8 @@
 """Checks of what nobody did: requests forgotten, dates missed, bounds exceeded."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from operator import attrgetter
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome
@@ -8,6 +10,8 @@ from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, State
 from tests.simulation.company import fill_until, is_due, waits_in
 from tests.simulation.ledger import Ledger
 from tests.simulation.try_checks import kill_at
+
+_DEADLINE: Callable[[Case], float] = attrgetter("deadline")
 
 
 def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
@@ -65,17 +69,19 @@ def check_settled(ledger: Ledger, now: float) -> None:
 def check_waiting(ledger: Ledger, now: float) -> None:
     """Nobody waits for nothing, nor while somebody untried stands by, but for company."""
     company: defaultdict[str, list[Case]] = defaultdict(list)
-    for case, prospect in ledger.waiting:
-        if prospect in AT_ONCE and case.gives_way_until is None:
-            pool = waits_in(ledger, now, case)
-            if pool is None:
-                raise Violation("P4 failover", f"{case} waits though {prospect.value}")
-            company[pool].append(case)
-        elif prospect in AT_ONCE and _is_at_ease(ledger, case):
-            raise Violation("suspects", f"{case} waits and nothing is wrong")
-        if prospect is Prospect.NOBODY:
-            raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
-        if ledger.event is None:
+    for prospect in AT_ONCE:
+        for case in ledger.waiting[prospect]:
+            if case.gives_way_until is None:
+                pool = waits_in(ledger, now, case)
+                if pool is None:
+                    raise Violation("P4 failover", f"{case} waits though {prospect.value}")
+                company[pool].append(case)
+            elif _is_at_ease(ledger, case):
+                raise Violation("suspects", f"{case} waits and nothing is wrong")
+    for case in ledger.waiting[Prospect.NOBODY]:
+        raise Violation("P5 503 last", f"{case} waits and nobody is left to ask")
+    if ledger.event is None:
+        for case in ledger.queued.values():
             _check_patience(ledger, now, case)
     for pool, cases in company.items():
         if is_due(ledger, cases):
@@ -107,16 +113,17 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     """No date is missed, and the next one is known. All dates up to now have passed if the
     event was the passing of time.
     """
-    dates = [case.deadline for case in ledger.cases.values()]
-    if ledger.is_draining and dates:
+    dates = [min(map(_DEADLINE, ledger.cases.values()), default=NEVER)]
+    if ledger.is_draining and ledger.cases:
         dates.append(ledger.drain_ends_at)
-    for case, prospect in ledger.waiting:
-        if prospect is Prospect.IDLE and waits_in(ledger, now, case) is not None:
+    for case in ledger.waiting[Prospect.IDLE]:
+        if waits_in(ledger, now, case) is not None:
             dates.append(fill_until(ledger.limits, case))
+    for case in ledger.queued.values():
         if case.gives_way_until is not None:
             dates.append(case.patient_until if case.patient_until > now else case.gives_way_until)
     dates += [next_date(worker) for worker in ledger.roster.all()]
-    soonest = min(dates, default=NEVER)
+    soonest = min(dates)
     if ledger.event is None and soonest <= now - TINY_S:
         raise Violation("P1 deadline", f"what was due at {soonest} was not done")
     if ledger.event is None and next_deadline is not None and next_deadline <= now:
