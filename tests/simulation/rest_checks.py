@@ -16,16 +16,9 @@ _DEADLINE: Callable[[Case], float] = attrgetter("deadline")
 
 def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
     """Who joins the queue in this step: a newcomer within the bounds, a failed try close to."""
+    if ledger.unplaced:
+        _check_room(ledger, [*ledger.unplaced.values()], slots_before)
     limits, event = ledger.limits, ledger.event
-    joining = list(ledger.unplaced.values())
-    is_again = any(case.attempts for case in joining)
-    extra = slots_before * limits.batch_max if is_again else 0
-    waiting = len(ledger.queued) + len(joining)
-    size_bytes = ledger.queued_bytes + sum(case.arrived.size_bytes for case in joining)
-    if joining and waiting > limits.queue_limit + extra:
-        raise Violation("P8 bounded", f"{waiting} wait, the limit is {limits.queue_limit}")
-    if joining and size_bytes > limits.queue_limit_bytes + extra * limits.max_body_bytes:
-        raise Violation("P8 bounded", f"{size_bytes} bytes wait: {limits.queue_limit_bytes}")
     if isinstance(event, ev.RequestArrived) and event.request in ledger.cases:
         if ledger.of_client[event.client] > limits.client_limit:
             raise Violation("P8 bounded", f"{event} is above client_limit")
@@ -33,6 +26,18 @@ def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
             raise Violation("P8 bounded", f"{event} is above max_body_bytes")
         if ledger.is_draining:
             raise Violation("drain", f"{event} is accepted")
+
+
+def _check_room(ledger: Ledger, joining: list[Case], slots_before: int) -> None:
+    limits = ledger.limits
+    is_again = any(case.attempts for case in joining)
+    extra = slots_before * limits.batch_max if is_again else 0
+    waiting = len(ledger.queued) + len(joining)
+    size_bytes = ledger.queued_bytes + sum(case.arrived.size_bytes for case in joining)
+    if waiting > limits.queue_limit + extra:
+        raise Violation("P8 bounded", f"{waiting} wait, the limit is {limits.queue_limit}")
+    if size_bytes > limits.queue_limit_bytes + extra * limits.max_body_bytes:
+        raise Violation("P8 bounded", f"{size_bytes} bytes wait: {limits.queue_limit_bytes}")
 
 
 def check_retries(ledger: Ledger, now: float) -> None:
@@ -119,9 +124,11 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     for case in ledger.waiting[Prospect.IDLE]:
         if waits_in(ledger, now, case) is not None:
             dates.append(fill_until(ledger.limits, case))
-    for case in ledger.queued.values():
-        if case.gives_way_until is not None:
-            dates.append(case.patient_until if case.patient_until > now else case.gives_way_until)
+    dates += [
+        case.patient_until if case.patient_until > now else case.gives_way_until
+        for case in ledger.queued.values()
+        if case.gives_way_until is not None
+    ]
     dates += [next_date(worker) for worker in ledger.roster.all()]
     soonest = min(dates)
     if ledger.event is None and soonest <= now - TINY_S:

@@ -50,7 +50,7 @@ class Roster:
         yield from self.aside.values()
 
     def slot_count(self) -> int:
-        return sum(len(slots) for slots in self.slots.values())
+        return sum(map(len, self.slots.values()))
 
     def prospect(self, exclusion: Exclusion) -> Prospect:
         excluded_slots, excluded_pools = exclusion
