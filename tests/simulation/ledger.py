@@ -21,6 +21,8 @@ class Ledger:
         self.queued: dict[RequestId, Case] = {}
         self.waiting: defaultdict[Prospect, list[Case]] = defaultdict(list)
         """Who is queued at the end of the step, by what there is to hope for."""
+        self._is_stale = False
+        """What there is to hope for may have changed since then."""
         self.queued_bytes = 0
         self.unplaced: dict[RequestId, Case] = {}
         """New or fresh from a failed try: this step says where they go."""
@@ -77,21 +79,27 @@ class Ledger:
             self.note_action(now, event)
 
     def note_action(self, now: float, item: ev.Event | ev.Action) -> None:
-        self._prospects.clear()
+        if type(item) is not ev.RequestArrived:
+            self._outdate()
         if (note := self._notes.get(type(item))) is not None:
             note(now, item)
 
     def note_time(self, now: float) -> None:
         """All dates up to now have passed and been acted upon."""
-        self.roster.note_time(now)
+        if self.roster.note_time(now):
+            self._outdate()
         for case in self.queued.values():
             case.waits_last = case.waits_last and case.patient_until > now
             if case.gives_way_until is not None and case.gives_way_until <= now:
                 case.gives_way_until = None
+
+    def _outdate(self) -> None:
+        self._is_stale = True
         self._prospects.clear()
 
     def note_end_of_step(self, now: float) -> None:
         """Who has found no worker waits in the queue from now on."""
+        joining = [*self.unplaced.values()]
         for request, case in self.unplaced.items():
             self.queued[request] = case
             self.queued_bytes += case.arrived.size_bytes
@@ -99,16 +107,18 @@ class Ledger:
         self.roster.released = self.unreadable = None
         self.roster.replies = {}
         self.is_known_name = False
-        self._note_waiting(now + self.limits.revive_grace_s)
+        if self._is_stale:
+            self._is_stale = False
+            self.waiting.clear()
+            joining = [*self.queued.values()]
+        self._note_waiting(joining, now + self.limits.revive_grace_s)
         if self.limits.queue_timeout_s is not None:
             self._note_patience(now + self.limits.queue_timeout_s)
 
-    def _note_waiting(self, grace_ends_at: float) -> None:
-        waiting = self.waiting
-        waiting.clear()
-        for case in self.queued.values():
+    def _note_waiting(self, cases: Iterable[Case], grace_ends_at: float) -> None:
+        for case in cases:
             prospect = self.prospect(case)
-            waiting[prospect].append(case)
+            self.waiting[prospect].append(case)
             if prospect is not Prospect.DOWN:
                 case.grace_ends_at = None
             elif case.grace_ends_at is None:

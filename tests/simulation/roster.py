@@ -224,14 +224,16 @@ class Roster:
             self._order += 1
             worker.idle_order = -_LAST - self._order  # if it comes back in this step, it comes last
 
-    def note_time(self, now: float) -> None:
-        """All dates up to now have passed and been acted upon."""
-        for worker in self.all():
-            if worker.attempt is not None and worker.attempt.times_out_at <= now:
-                self.be_overdue(worker, worker.attempt, now)
-        ejected = (worker for worker in self.workers.values() if worker.ejected_until <= now)
+    def note_time(self, now: float) -> bool:
+        """All dates up to now have passed and been acted upon; whether any date had come."""
+        tried = [(worker, worker.attempt) for worker in self.all() if worker.attempt is not None]
+        late = [pair for pair in tried if pair[1].times_out_at <= now and not pair[1].is_over]
+        for worker, attempt in late:
+            self.be_overdue(worker, attempt, now)
+        ejected = [worker for worker in self.workers.values() if worker.ejected_until <= now]
         for worker in sorted(ejected, key=lambda w: (w.ejected_until, -w.idle_order)):
             self._be_idle(worker, is_known=False)
+        return bool(late or ejected)
 
     def be_overdue(self, worker: Worker, attempt: Attempt, now: float) -> None:
         """If the balancer sees it late, that is not counted to the worker."""
