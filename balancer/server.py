@@ -121,7 +121,7 @@ class Server:
     # --- what the launcher and the log are told ---------------------------------------------------
 
     def _note_ready(self, event: WorkerReady) -> None:
-        self._transport.endpoints.note_ready(event.worker)
+        self._transport.links.endpoints.note_ready(event.worker)
         self._say("ready", event.worker)
         if event.worker.slot in self._static:
             self._log([_line("info", "ready", event.worker, "is in rotation")])
@@ -174,7 +174,7 @@ class Server:
     def _on_message(self, message: Message) -> None:
         match message:
             case {"op": "dial", "slot": slot, "incarnation": incarnation, "endpoint": endpoint}:
-                self._transport.dial(
+                self._transport.links.dial(
                     WorkerId(slot, incarnation),
                     endpoint,
                     is_ours=True,
@@ -182,7 +182,7 @@ class Server:
                     beside_older=bool(message.get("beside")),
                 )
             case {"op": "exited", "slot": slot, "incarnation": incarnation, "cause": cause}:
-                self._transport.note_exit(WorkerId(slot, incarnation), cause)
+                self._transport.links.note_exit(WorkerId(slot, incarnation), cause)
             case {"op": "removed", "slot": slot}:
                 self._transport.emit(SlotRemoved(slot))
             case {"op": "add", "slot": slot, "pool": pool}:
@@ -227,9 +227,9 @@ class Server:
         for slot, (pool_name, address, probe) in wanted.items():
             if self._static.get(slot) != wanted[slot]:
                 self._transport.emit(SlotAdded(slot, pool_name, is_ours=False))
-                self._transport.endpoints.add(slot, address, probe)
+                self._transport.links.endpoints.add(slot, address, probe)
         for slot in self._static.keys() - wanted.keys():
-            self._transport.endpoints.remove(slot)
+            self._transport.links.endpoints.remove(slot)
             self._transport.emit(SlotRetired(slot))
         self._static = wanted
 

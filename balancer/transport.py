@@ -24,25 +24,18 @@ from balancer.core.events import (
     ForwardBatch,
     Refuse,
     Released,
-    WorkerId,
-    WorkerLost,
 )
 from balancer.core.limits import Limits
-from balancer.endpoints import Endpoint, Endpoints
 from balancer.frontend import Frontend
-from balancer.link import Link
+from balancer.links import Links
 from balancer.outbox import Outbox
 
-NO_DESCRIPTORS_PAUSE_S = 5.0
 STALL_S = 0.02
 """So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
 SETTLE_S = 0.02
 """How long nothing must arrive after a stall: libzmq's thread may have been paused with us."""
 SETTLE_MAX_S = 0.04
 """And so long at most, whatever arrives: what is due waits for it, and promises are 50 ms wide."""
-EXIT_GRACE_S = 0.05
-"""How long after a worker's exit its connection may take to end: its last reply comes first.
-Longer means that somebody else, a child of it, still holds the connection."""
 
 
 class Transport:
@@ -59,22 +52,18 @@ class Transport:
     ) -> None:
         """``tell_once`` gets the name of a ``once`` request before any worker gets the request,
         which no worker does where the result is False."""
-        self._limits = limits
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.max_sockets = sockets_max
         self.selector = selectors.DefaultSelector()
         self.frontend = Frontend(self._context, limits, life)
-        self._links: dict[WorkerId, Link] = {}
-        self.endpoints = Endpoints(self._dial_endpoint, self._is_linked, self._after)
+        self.links = Links(
+            self._context, limits.max_body_bytes, self.selector, self.emit, self._after
+        )
         self._numbers = count(1)
         self._events: list[Event] = []
-        self._replying: list[Link] = []
-        """Whose descriptor told of a reply."""
-        self._touched: dict[Link, None] = {}
-        """Who may have more to tell than a reply."""
         self._must_read_frontend = False
         self._outbox = Outbox(
-            self.frontend, self._links, boot, tell_once, self.emit, self._note_undelivered
+            self.frontend, self.links.open, boot, tell_once, self.emit, self.links.note_undelivered
         )
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._performers: dict[type[Action], Callable[[Any], None]] = {
@@ -83,7 +72,7 @@ class Transport:
             Answer: self.frontend.answer,
             Refuse: self.frontend.refuse,
             Forget: self.frontend.forget,
-            Released: self._release,
+            Released: self.links.release,
         }
         messages, clients = self.frontend.filenos()
         self.selector.register(messages, selectors.EVENT_READ, self._on_requests)
@@ -136,19 +125,10 @@ class Transport:
         """Replies before requests: they free workers, and after the last answer was sent nothing
         need be read once more."""
         yield from self._take_emitted()
-        links, self._replying = self._replying, []
-        for link in links:
-            if self._links.get(link.worker) is link:  # not closed since it was seen to be ready
-                event = link.read_reply()
-                if event is not None:
-                    yield event
-                else:
-                    self._touched[link] = None
+        yield from self.links.replies()
         # Before deaths are told: what was decided for a dead worker just now certainly never left.
         self.flush()
-        touched, self._touched = self._touched, {}
-        for link in touched:
-            self._read_link(link)
+        self.links.read_rest()
         yield from self._take_emitted()
         self.flush()
         if self._must_read_frontend:
@@ -163,7 +143,7 @@ class Transport:
         """Whether there is something to do that no descriptor will tell of."""
         if self._must_read_frontend and not self.frontend.has_message():
             self._must_read_frontend = False
-        return bool(self._events or self._touched or self._must_read_frontend)
+        return bool(self._events or self.links.have_more or self._must_read_frontend)
 
     def _patience_s(self, until: float | None) -> float | None:
         if self._has_more():
@@ -174,14 +154,6 @@ class Transport:
 
     def _on_requests(self) -> None:
         self._must_read_frontend = True
-
-    def _read_link(self, link: Link) -> None:
-        if self._links.get(link.worker) is not link:
-            return  # closed since it was seen to be ready
-        for event in link.read():
-            self._events.append(event)
-            if isinstance(event, WorkerLost):
-                self._close(link)
 
     # --- the way out ----------------------------------------------------------------------------
 
@@ -203,11 +175,6 @@ class Transport:
             if perform is not None:
                 perform(action)
 
-    def _release(self, action: Released) -> None:
-        link = self._links.get(action.worker)
-        if link is not None:
-            self._close(link)
-
     def request_name(self, request: int) -> str:
         """The request's name in logs and for workers; no other balancer process gives it."""
         return self._outbox.request_name(request)
@@ -218,88 +185,7 @@ class Transport:
         if self.frontend.flush():
             self._must_read_frontend = True
 
-    def _note_undelivered(self, worker: WorkerId, link: Link | None) -> None:
-        self.emit(WorkerLost(worker, "it was gone already", undelivered=True))
-        if link is not None:
-            self._touched[link] = None
-
-    # --- links ----------------------------------------------------------------------------------
-
-    def dial(
-        self,
-        worker: WorkerId,
-        address: str,
-        *,
-        is_ours: bool,
-        must_ping: bool,
-        beside_older: bool = False,
-    ) -> None:
-        """Open a link; WorkerConnected and WorkerReady follow, or WorkerLost."""
-        try:
-            link = Link(
-                self._context,
-                worker,
-                address,
-                is_ours=is_ours,
-                must_ping=must_ping,
-                beside_older=beside_older,
-                max_body_bytes=self._limits.max_body_bytes,
-            )
-        except zmq.ZMQError:
-            # Out of descriptors, which may pass: clients have them, and clients leave.
-            self._after(
-                NO_DESCRIPTORS_PAUSE_S,
-                lambda: self.dial(
-                    worker,
-                    address,
-                    is_ours=is_ours,
-                    must_ping=must_ping,
-                    beside_older=beside_older,
-                ),
-            )
-            return
-        self._links[worker] = link
-        replies, deaths = link.filenos()
-        self.selector.register(replies, selectors.EVENT_READ, lambda: self._replying.append(link))
-        self.selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
-        self._touched[link] = None
-
-    def _watch(self, link: Link) -> None:
-        """Something became of it: if that was its death, nothing is sent to it in this turn."""
-        link.watch()
-        self._touched[link] = None
-
-    def note_exit(self, worker: WorkerId, cause: str) -> None:
-        """The launcher saw the worker's process end: its link has little time left to agree."""
-
-        def give_up() -> None:
-            link = self._links.get(worker)
-            if link is not None:
-                self._read_link(link)
-            if self._links.get(worker) is link and link is not None:
-                self.emit(WorkerLost(worker, cause))
-                self._close(link)
-
-        self._after(EXIT_GRACE_S, give_up)
-
-    def _dial_endpoint(self, worker: WorkerId, endpoint: Endpoint) -> None:
-        self.dial(
-            worker,
-            endpoint.address,
-            is_ours=False,
-            must_ping=endpoint.probe,
-            beside_older=endpoint.follows_another,
-        )
-
-    def _is_linked(self, address: str) -> bool:
-        return any(link.address == address for link in self._links.values())
-
-    def _close(self, link: Link) -> None:
-        del self._links[link.worker]
-        for descriptor in link.filenos():
-            self.selector.unregister(descriptor)
-        link.close()
-        self.endpoints.note_closed(link.worker)
+    # --- later, and the end -------------------------------------------------------------------
 
     def _after(self, delay_s: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._numbers), what))
@@ -307,9 +193,7 @@ class Transport:
     def close(self) -> None:
         """Replies on their way get half a second; nothing else is waited for."""
         self.flush()
-        self.endpoints.clear()
-        for link in list(self._links.values()):
-            self._close(link)
+        self.links.close()
         self.frontend.close()
         self.selector.close()
         self._context.term()

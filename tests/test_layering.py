@@ -40,8 +40,8 @@ GROUPS = {
         workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
-        balancer.link balancer.outbox balancer.observe balancer.figures balancer.stories
-        balancer.lines""",
+        balancer.links balancer.link balancer.outbox balancer.observe balancer.figures
+        balancer.stories balancer.lines""",
     "dashboard": """
         balancer.dashboard balancer.dashboard.__main__ balancer.dashboard.serving
         balancer.dashboard.application
@@ -104,7 +104,8 @@ USED_BY = {
         balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.worker_replies balancer.wire.values""",
     "zmq": """
-        balancer.transport balancer.frontend balancer.link balancer.monitor balancer.port
+        balancer.transport balancer.frontend balancer.links balancer.link balancer.monitor
+        balancer.port
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
         workers.__main__ workers.runtime""",

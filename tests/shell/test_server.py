@@ -30,7 +30,7 @@ peer = context.socket(zmq.REP)
 peer.bind("tcp://127.0.0.1:*")
 for number in range(workers):
     address = peer.getsockopt_string(zmq.LAST_ENDPOINT)
-    transport.dial(WorkerId(f"w-{number}", 1), address, is_ours=True, must_ping=False)
+    transport.links.dial(WorkerId(f"w-{number}", 1), address, is_ours=True, must_ping=False)
 connected, deadline = 0, time.monotonic() + 20
 while connected < workers and time.monotonic() < deadline:
     events = transport.poll(until=deadline)

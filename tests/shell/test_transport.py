@@ -33,11 +33,13 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.transport import EXIT_GRACE_S, SETTLE_MAX_S, STALL_S, Transport
+from balancer.links import EXIT_GRACE_S
+from balancer.transport import SETTLE_MAX_S, STALL_S, Transport
 from balancer.wire import tasks
 from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
 
 WORKER = WorkerId("w-1", 1)
+NOBODY = "ipc:///tmp/there-is-no-such-socket"
 
 
 class Loop:
@@ -90,7 +92,7 @@ class Loop:
 
     def connect(self, address: str, worker: WorkerId = WORKER, *, is_ours: bool = False) -> None:
         """Open a link and wait until it is ready."""
-        self.transport.dial(worker, address, is_ours=is_ours, must_ping=False)
+        self.transport.links.dial(worker, address, is_ours=is_ours, must_ping=False)
         assert [self.next(), self.next()] == [WorkerConnected(worker), WorkerReady(worker)]
 
     def perform(self, *actions: Action) -> None:
@@ -345,7 +347,7 @@ def test_what_is_decided_in_the_turn_of_a_death_was_certainly_not_delivered(loop
     worker.receive()
     worker.reply(b"\xc0")
     worker.close()
-    link = loop.transport._links[WORKER]
+    link = loop.transport.links.open[WORKER]
     for descriptor in link.filenos():
         assert select.select([descriptor], [], [], PATIENCE_S)[0]
     events = loop.transport.poll(until=time.monotonic() + PATIENCE_S)
@@ -361,7 +363,7 @@ def test_an_exit_that_the_link_does_not_notice_is_told_by_the_launcher(
     """A child of the dead worker may still hold its connection."""
     loop.connect(worker.address)
     noted_at = time.monotonic()
-    loop.transport.note_exit(WORKER, "killed by SIGKILL")
+    loop.transport.links.note_exit(WORKER, "killed by SIGKILL")
     assert loop.next() == WorkerLost(WORKER, "killed by SIGKILL")
     assert time.monotonic() - noted_at >= EXIT_GRACE_S
     assert loop.stays_quiet(0.1)
@@ -372,7 +374,7 @@ def test_the_last_reply_comes_before_the_launchers_news(loop: Loop, worker: Peer
     loop.forward(loop.request("x"))
     worker.receive()
     worker.reply(b"\x01")
-    loop.transport.note_exit(WORKER, "exited with code 0")
+    loop.transport.links.note_exit(WORKER, "exited with code 0")
     reply = WorkerReply(Outcome.ANSWER, value=b"\x01")
     assert loop.next() == ReplyArrived(WORKER, reply)
     assert loop.next() == WorkerLost(WORKER, "exited with code 0")
@@ -381,7 +383,7 @@ def test_the_last_reply_comes_before_the_launchers_news(loop: Loop, worker: Peer
 def test_an_exit_that_the_link_has_noticed_is_told_once(loop: Loop) -> None:
     worker = Peer()
     loop.connect(worker.address)
-    loop.transport.note_exit(WORKER, "killed by SIGKILL")
+    loop.transport.links.note_exit(WORKER, "killed by SIGKILL")
     worker.close()
     assert loop.next() == WorkerLost(WORKER, "its connection closed")
     assert loop.stays_quiet(2 * EXIT_GRACE_S)
@@ -392,7 +394,7 @@ def test_the_exit_of_an_old_incarnation_is_not_that_of_its_successor(
 ) -> None:
     successor = WorkerId("w-1", 2)
     loop.connect(worker.address, successor)
-    loop.transport.note_exit(WORKER, "killed by SIGKILL")
+    loop.transport.links.note_exit(WORKER, "killed by SIGKILL")
     assert loop.stays_quiet(2 * EXIT_GRACE_S)
 
 
@@ -401,12 +403,12 @@ def test_the_exit_of_an_old_incarnation_is_not_that_of_its_successor(
 
 def test_an_endpoint_is_dialed_again_with_a_new_number_each_time(loop: Loop) -> None:
     worker = Peer()
-    loop.transport.endpoints.add("static-1", worker.address, probe=False)
+    loop.transport.links.endpoints.add("static-1", worker.address, probe=False)
     numbers = count(1)
     for _ in range(3):
         current = _wait_for_ready(loop, "static-1")
         assert current.incarnation >= next(numbers)
-        loop.transport.endpoints.note_ready(current)
+        loop.transport.links.endpoints.note_ready(current)
         worker.close()
         lost = loop.next()
         assert isinstance(lost, WorkerLost)
@@ -426,7 +428,7 @@ def _wait_for_ready(loop: Loop, slot: str) -> WorkerId:
 
 
 def test_an_endpoint_that_stays_away_is_dialed_less_and_less_often(loop: Loop) -> None:
-    loop.transport.endpoints.add("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
+    loop.transport.links.endpoints.add("static-1", NOBODY, probe=False)
     lost_at = []
     for number in range(1, 6):
         event = loop.next()
@@ -437,7 +439,7 @@ def test_an_endpoint_that_stays_away_is_dialed_less_and_less_often(loop: Loop) -
 
 
 def test_a_probe_that_is_not_answered_keeps_the_endpoint_out(loop: Loop, worker: Peer) -> None:
-    loop.transport.endpoints.add("static-1", worker.address, probe=True)
+    loop.transport.links.endpoints.add("static-1", worker.address, probe=True)
     assert loop.next() == WorkerConnected(WorkerId("static-1", 1))
     assert loop.stays_quiet(0.1)
     assert worker.receive() == tasks.PING
@@ -447,7 +449,7 @@ def test_a_probe_that_is_not_answered_keeps_the_endpoint_out(loop: Loop, worker:
 
 def test_a_frozen_endpoint_is_lost_and_found_again(loop: Loop) -> None:
     with peer_process() as worker:
-        loop.transport.endpoints.add("static-1", worker.address, probe=True)
+        loop.transport.links.endpoints.add("static-1", worker.address, probe=True)
         first = _wait_for_ready(loop, "static-1")
         worker.signal(signal.SIGSTOP)
         lost = loop.next()
@@ -464,7 +466,7 @@ def test_closing_sends_the_last_reply_and_leaves_no_descriptor(worker: Peer) -> 
     loop = Loop()
     loop.connect(worker.address)
     request = loop.request("x")
-    loop.transport.endpoints.add("static-1", "ipc:///tmp/there-is-no-such-socket", probe=False)
+    loop.transport.links.endpoints.add("static-1", NOBODY, probe=False)
     loop.perform(Refuse(request, Reason.DRAINING))
     loop.transport.close()
     assert msgpack.unpackb(loop.client.recv_multipart()[-1])["reason"] == "draining"

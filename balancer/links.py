@@ -1,0 +1,173 @@
+"""The links to all workers: opened, asked when they have something to tell, closed at their end."""
+
+import selectors
+from collections.abc import Callable, Iterator
+
+import zmq
+
+from balancer.core.events import Event, Released, WorkerId, WorkerLost
+from balancer.endpoints import Endpoint, Endpoints
+from balancer.link import Link
+
+NO_DESCRIPTORS_PAUSE_S = 5.0
+EXIT_GRACE_S = 0.05
+"""How long after a worker's exit its connection may take to end: its last reply comes first.
+Longer means that somebody else, a child of it, still holds the connection."""
+
+
+class Links:
+    """Their descriptors are in the ``selector``, with a callback as each key's data; what becomes
+    of them is emitted. ``after`` calls back later."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        max_body_bytes: int,
+        selector: selectors.BaseSelector,
+        emit: Callable[[Event], None],
+        after: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self.open: dict[WorkerId, Link] = {}
+        self.endpoints = Endpoints(self._dial_endpoint, self._is_linked, after)
+        self._context = context
+        self._max_body_bytes = max_body_bytes
+        self._selector = selector
+        self._emit = emit
+        self._after = after
+        self._replying: list[Link] = []
+        """Whose descriptor told of a reply."""
+        self._touched: dict[Link, None] = {}
+        """Who may have more to tell than a reply."""
+
+    # --- what they tell ---------------------------------------------------------------------------
+
+    @property
+    def have_more(self) -> bool:
+        """Somebody has something to tell of which no descriptor will."""
+        return bool(self._touched)
+
+    def replies(self) -> Iterator[Event]:
+        """Of those whose descriptor told of one; the others are for ``read_rest``."""
+        links, self._replying = self._replying, []
+        for link in links:
+            if self._is_open(link):  # not closed since it was seen to be ready
+                event = link.read_reply()
+                if event is not None:
+                    yield event
+                else:
+                    self._touched[link] = None
+
+    def read_rest(self) -> None:
+        """Emit what else there is. Who is lost is closed."""
+        touched, self._touched = self._touched, {}
+        for link in touched:
+            self._read(link)
+
+    def _read(self, link: Link) -> None:
+        if not self._is_open(link):
+            return
+        for event in link.read():
+            self._emit(event)
+            if isinstance(event, WorkerLost):
+                self._close(link)
+
+    def _is_open(self, link: Link) -> bool:
+        return self.open.get(link.worker) is link
+
+    # --- they are opened --------------------------------------------------------------------------
+
+    def dial(
+        self,
+        worker: WorkerId,
+        address: str,
+        *,
+        is_ours: bool,
+        must_ping: bool,
+        beside_older: bool = False,
+    ) -> None:
+        """Open a link; WorkerConnected and WorkerReady follow, or WorkerLost."""
+        try:
+            link = Link(
+                self._context,
+                worker,
+                address,
+                is_ours=is_ours,
+                must_ping=must_ping,
+                beside_older=beside_older,
+                max_body_bytes=self._max_body_bytes,
+            )
+        except zmq.ZMQError:
+            # Out of descriptors, which may pass: clients have them, and clients leave.
+            self._after(
+                NO_DESCRIPTORS_PAUSE_S,
+                lambda: self.dial(
+                    worker,
+                    address,
+                    is_ours=is_ours,
+                    must_ping=must_ping,
+                    beside_older=beside_older,
+                ),
+            )
+            return
+        self.open[worker] = link
+        replies, deaths = link.filenos()
+        self._selector.register(replies, selectors.EVENT_READ, lambda: self._replying.append(link))
+        self._selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
+        self._touched[link] = None
+
+    def _watch(self, link: Link) -> None:
+        """Something became of it: if that was its death, nothing is sent to it in this turn."""
+        link.watch()
+        self._touched[link] = None
+
+    def _dial_endpoint(self, worker: WorkerId, endpoint: Endpoint) -> None:
+        self.dial(
+            worker,
+            endpoint.address,
+            is_ours=False,
+            must_ping=endpoint.probe,
+            beside_older=endpoint.follows_another,
+        )
+
+    def _is_linked(self, address: str) -> bool:
+        return any(link.address == address for link in self.open.values())
+
+    # --- they end ---------------------------------------------------------------------------------
+
+    def note_exit(self, worker: WorkerId, cause: str) -> None:
+        """The launcher saw the worker's process end: its link has little time left to agree."""
+
+        def give_up() -> None:
+            link = self.open.get(worker)
+            if link is not None:
+                self._read(link)
+            if link is not None and self._is_open(link):
+                self._emit(WorkerLost(worker, cause))
+                self._close(link)
+
+        self._after(EXIT_GRACE_S, give_up)
+
+    def note_undelivered(self, worker: WorkerId, link: Link | None) -> None:
+        """A task certainly never reached the worker, by this link if it has one."""
+        self._emit(WorkerLost(worker, "it was gone already", undelivered=True))
+        if link is not None:
+            self._touched[link] = None
+
+    def release(self, action: Released) -> None:
+        """The core needs the worker no more."""
+        link = self.open.get(action.worker)
+        if link is not None:
+            self._close(link)
+
+    def _close(self, link: Link) -> None:
+        del self.open[link.worker]
+        for descriptor in link.filenos():
+            self._selector.unregister(descriptor)
+        link.close()
+        self.endpoints.note_closed(link.worker)
+
+    def close(self) -> None:
+        """Nothing is waited for."""
+        self.endpoints.clear()
+        for link in list(self.open.values()):
+            self._close(link)
