@@ -79,7 +79,7 @@ class Ledger:
             self.note_action(now, event)
 
     def note_action(self, now: float, item: ev.Event | ev.Action) -> None:
-        if type(item) is not ev.RequestArrived:
+        if type(item) is not ev.RequestArrived:  # a newcomer changes nothing for the others
             self._outdate()
         if (note := self._notes.get(type(item))) is not None:
             note(now, item)
@@ -99,7 +99,7 @@ class Ledger:
 
     def note_end_of_step(self, now: float) -> None:
         """Who has found no worker waits in the queue from now on."""
-        joining = [*self.unplaced.values()]
+        newcomers = [*self.unplaced.values()]
         for request, case in self.unplaced.items():
             self.queued[request] = case
             self.queued_bytes += case.arrived.size_bytes
@@ -108,10 +108,10 @@ class Ledger:
         self.roster.replies = {}
         self.is_known_name = False
         if self._is_stale:
-            self._is_stale = False
             self.waiting.clear()
-            joining = [*self.queued.values()]
-        self._note_waiting(joining, now + self.limits.revive_grace_s)
+        cases = self.queued.values() if self._is_stale else newcomers
+        self._note_waiting(cases, now + self.limits.revive_grace_s)
+        self._is_stale = False
         if self.limits.queue_timeout_s is not None:
             self._note_patience(now + self.limits.queue_timeout_s)
 

@@ -1,8 +1,6 @@
 """Checks of what nobody did: requests forgotten, dates missed, bounds exceeded."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from operator import attrgetter
 
 from balancer.core import events as ev
 from balancer.core.events import Outcome
@@ -10,8 +8,6 @@ from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, State
 from tests.simulation.company import fill_until, is_due, waits_in
 from tests.simulation.ledger import Ledger
 from tests.simulation.try_checks import kill_at
-
-_DEADLINE: Callable[[Case], float] = attrgetter("deadline")
 
 
 def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
@@ -118,8 +114,8 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
     """No date is missed, and the next one is known. All dates up to now have passed if the
     event was the passing of time.
     """
-    dates = [min(map(_DEADLINE, ledger.cases.values()), default=NEVER)]
-    if ledger.is_draining and ledger.cases:
+    dates = [case.deadline for case in ledger.cases.values()]
+    if ledger.is_draining and dates:
         dates.append(ledger.drain_ends_at)
     for case in ledger.waiting[Prospect.IDLE]:
         if waits_in(ledger, now, case) is not None:
@@ -130,7 +126,7 @@ def check_dates(ledger: Ledger, now: float, next_deadline: float | None) -> None
         if case.gives_way_until is not None
     ]
     dates += [next_date(worker) for worker in ledger.roster.all()]
-    soonest = min(dates)
+    soonest = min(dates, default=NEVER)
     if ledger.event is None and soonest <= now - TINY_S:
         raise Violation("P1 deadline", f"what was due at {soonest} was not done")
     if ledger.event is None and next_deadline is not None and next_deadline <= now:
