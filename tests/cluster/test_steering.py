@@ -85,7 +85,8 @@ def under_load(cluster: Cluster, load: Load) -> None:
 def test_a_drained_worker_finishes_takes_nothing_new_and_stops(cluster: Cluster) -> None:
     with Client(cluster.address) as client:
         answer: list[object] = []
-        asker = threading.Thread(target=lambda: answer.append(client.call(1.0)))
+        # Long enough for three commands on a machine with much else to do.
+        asker = threading.Thread(target=lambda: answer.append(client.call(4.0)))
         asker.start()
         name = cluster.wait_for_holder()["name"]
         pid = cluster.worker(name)["pid"]
@@ -94,7 +95,7 @@ def test_a_drained_worker_finishes_takes_nothing_new_and_stops(cluster: Cluster)
         others = {client.call(0.001)["pid"] for _ in range(4)}
         assert pid not in others
         asker.join()
-        assert answer == [{"slept_s": 1.0, "pid": pid}]
+        assert answer == [{"slept_s": 4.0, "pid": pid}]
     wait_until(lambda: state(cluster, name) == "drained")
     wait_until(lambda: not is_alive(pid))
     assert cluster.worker(name)["why"] == "drained by hand"
