@@ -1,4 +1,5 @@
-"""One strict REQ socket to one worker incarnation, with the monitor that sees it die.
+"""One strict REQ socket to one worker incarnation, with the monitor that sees it die; and beside it
+a plain stream, if the worker is one of ours, for all tasks but large ones.
 
 Every choice here has a measured reason. IMMEDIATE=0: with 1, libzmq throws away replies that have
 arrived but were not read yet when the worker dies. RECONNECT_IVL of an hour: what lies in the pipe
@@ -6,6 +7,7 @@ must not reach a successor. No REQ_RELAXED: a late reply would be taken for the 
 Heartbeats find frozen processes and vanished hosts; only a timeout finds a busy loop.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +24,9 @@ from balancer.core.events import (
 )
 from balancer.monitor import Monitor, has_message
 from balancer.port import Part, Port
+from balancer.stream import Stream, connect
 from balancer.wire import tasks, values
+from balancer.wire.values import LARGE_BYTES
 from balancer.wire.worker_replies import (
     decode_batch_reply,
     decode_pong,
@@ -67,12 +71,14 @@ class Link:
         worker: WorkerId,
         endpoint: str,
         *,
+        stream_path: str = "",
         is_ours: bool,
         must_ping: bool,
         beside_older: bool = False,
         max_body_bytes: int,
     ) -> None:
-        """ZMQError if there are no descriptors left for its sockets."""
+        """ZMQError if there are no descriptors left for its sockets. ``stream_path`` is where the
+        worker is to be had by a plain stream, too, if it is."""
         self.worker = worker
         self.address = endpoint
         self.is_ours = is_ours
@@ -85,7 +91,11 @@ class Link:
         self._is_pinging = False
         self._owed = 0
         """Replies that it has not sent yet: to one request, or to those of a batch."""
-        self._lost: WorkerLost | None = None
+        self._lost: str | None = None
+        """Why it is of no further use, if so."""
+        self._stream: Stream | None = None
+        self._is_streaming = False
+        """What it owes a reply to went by the stream, and so will the reply."""
         self._socket = context.socket(zmq.REQ)
         self._port = Port(self._socket)
         self._configure()
@@ -95,6 +105,10 @@ class Link:
             self._socket.close(0)
             raise
         self._socket.connect(endpoint)
+        if stream_path:
+            # Without a stream all goes by ZeroMQ, which will tell what has become of the worker.
+            with contextlib.suppress(OSError):
+                self._stream = connect(stream_path, max_body_bytes)
 
     def _configure(self) -> None:
         request = self._socket
@@ -106,8 +120,10 @@ class Link:
         request.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         request.maxmsgsize = values.worker_frame_bytes_max(self._max_body_bytes)
 
-    def filenos(self) -> tuple[int, int]:
-        return int(self._socket.fileno()), self._monitor.fileno()
+    def filenos(self) -> list[int]:
+        """The first tells what becomes of it, the others of replies."""
+        descriptors = [self._monitor.fileno(), int(self._socket.fileno())]
+        return descriptors if self._stream is None else [*descriptors, self._stream.fileno()]
 
     def send(self, frames: Sequence[Any], requests: int = 1) -> bool:
         """Hand a task, or a batch of several, over; False if it certainly was not delivered. Of a
@@ -116,22 +132,29 @@ class Link:
         The wake-up of its reply is not swallowed: libzmq looks for news when a send begins, and
         the reply cannot come before the last frame has left.
         """
-        if self._lost is not None:
+        if self._lost is not None or self._owed:
             return False
+        self._is_streaming = self._stream is not None and sum(map(len, frames)) < LARGE_BYTES
+        if not (self._offer(frames) if self._is_streaming else self._send(frames)):
+            return False
+        self._owed = requests
+        return True
+
+    def _offer(self, frames: Sequence[bytes]) -> bool:
+        assert self._stream is not None
+        return self._stream.offer(frames)
+
+    def _send(self, frames: Sequence[Any]) -> bool:
         try:
             self._port.send(frames[:-1], frames[-1])
         except zmq.ZMQError:
-            return False  # EAGAIN: no pipe; EFSM: a reply is still owed
-        self._owed = requests
+            return False  # EAGAIN: no pipe
         return True
 
     def read_reply(self) -> Event | None:
         """The reply that has arrived; after None, ``read`` tells what else has happened. To a
         request there is one reply, so there are no more."""
-        if not self._owed:
-            has_message(self._socket)  # or the descriptor, woken by the handshake, stays readable
-            return None
-        frames = self._port.receive(self._owed + _FRAMES_BESIDE)
+        frames = self._receive()
         if frames is None:
             return None
         if self._is_pinging or self._owed > 1:
@@ -141,6 +164,30 @@ class Link:
         if len(frames) == 1:
             return ReplyArrived(self.worker, reply)
         return ReplyArrived(self.worker, reply, decode_took_s(frames))
+
+    def _receive(self) -> Sequence[Part] | None:
+        frames: Sequence[Part] | None = None
+        if not self._owed:
+            pass
+        elif self._is_streaming and self._stream is not None:
+            frames = self._stream.receive()
+        else:
+            frames = self._port.receive(self._owed + _FRAMES_BESIDE)
+        if frames is None:
+            self._look_at_others()
+        return frames
+
+    def _look_at_others(self) -> None:
+        """No reply has come: whatever else woke us is not to wake us again and again."""
+        is_owed_by_stream = self._owed and self._is_streaming
+        if not self._owed or is_owed_by_stream:
+            has_message(self._socket)  # its descriptor is readable since the handshake, else
+        if self._stream is None:
+            return
+        if not is_owed_by_stream and self._stream.receive() is not None:
+            self._lost = self._lost or "it spoke without being asked"
+        if self._stream.has_ended:
+            self._lost = self._lost or "its connection closed"
 
     def read(self) -> Iterator[Event]:
         """Everything that has happened. The replies come before and after the monitor's news,
@@ -156,32 +203,36 @@ class Link:
                 self._is_pinging = self.send(tasks.PING)
         if self._lost is not None:
             yield from self._replies()
-            yield self._lost
+            # What it never read certainly did not reach it; only a stream tells.
+            is_unread = self._stream is not None and self._stream.was_unread
+            yield WorkerLost(self.worker, self._lost, undelivered=is_unread)
 
     def watch(self) -> None:
         """Look what became of it, so that ``send`` knows of its death. ``read`` tells the rest."""
         for event, _ in self._monitor.read():
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._is_new = True
-            elif self._lost is None:
-                self._lost = WorkerLost(self.worker, _LOST.get(event, "its link broke"))
+            else:
+                self._lost = self._lost or _LOST.get(event, "its link broke")
 
     def close(self) -> None:
         self._monitor.close()
         self._socket.close(0)
+        if self._stream is not None:
+            self._stream.close()
 
     def _replies(self) -> Iterator[Event]:
         # POLLIN may come without a message (zeromq/libzmq issue 4527): only a receive tells.
         while (event := self.read_reply()) is not None:
             yield event
 
-    def _unusual_reply(self, frames: list[Part]) -> Event | None:
+    def _unusual_reply(self, frames: Sequence[Part]) -> Event | None:
         owed, self._owed = self._owed, 0
         if self._is_pinging:
             self._is_pinging = False
             if len(frames[-1]):
                 return WorkerReady(self.worker, decode_pong(frames))
-            self._lost = WorkerLost(self.worker, "it answered the ping with nothing")
+            self._lost = "it answered the ping with nothing"
             return None
         replies = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
         return BatchReplied(self.worker, replies, decode_took_s(frames))

@@ -81,6 +81,7 @@ class Links:
         worker: WorkerId,
         address: str,
         *,
+        stream_path: str = "",
         is_ours: bool,
         must_ping: bool,
         beside_older: bool = False,
@@ -91,6 +92,7 @@ class Links:
                 self._context,
                 worker,
                 address,
+                stream_path=stream_path,
                 is_ours=is_ours,
                 must_ping=must_ping,
                 beside_older=beside_older,
@@ -103,6 +105,7 @@ class Links:
                 lambda: self.dial(
                     worker,
                     address,
+                    stream_path=stream_path,
                     is_ours=is_ours,
                     must_ping=must_ping,
                     beside_older=beside_older,
@@ -110,8 +113,11 @@ class Links:
             )
             return
         self.open[worker] = link
-        replies, deaths = link.filenos()
-        self._selector.register(replies, selectors.EVENT_READ, lambda: self._replying.append(link))
+        deaths, *replies = link.filenos()
+        for descriptor in replies:
+            self._selector.register(
+                descriptor, selectors.EVENT_READ, lambda: self._replying.append(link)
+            )
         self._selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
         self._touched[link] = None
 

@@ -62,6 +62,10 @@ class RuntimeDirectory:
         """A fresh address for each incarnation: nothing sent to one can reach its successor."""
         return f"ipc://{self.path}/w{place}.{incarnation}"
 
+    def stream_path(self, endpoint: str) -> str:
+        """Where the worker at the endpoint listens for the balancer's plain stream, too."""
+        return endpoint.removeprefix("ipc://") + ".stream"
+
     def write_secret(self, name: str, text: str) -> Path:
         """Have the text in a file that only our user can read; gone with the directory."""
         path = self.path / name
@@ -72,8 +76,9 @@ class RuntimeDirectory:
         return path
 
     def discard(self, endpoint: str) -> None:
-        """Remove the socket file that a dead worker left behind."""
-        Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+        """Remove the socket files that a dead worker left behind."""
+        for path in (endpoint.removeprefix("ipc://"), self.stream_path(endpoint)):
+            Path(path).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._sweep()

@@ -177,6 +177,7 @@ class Server:
                 self._transport.links.dial(
                     WorkerId(slot, incarnation),
                     endpoint,
+                    stream_path=message.get("stream_path", ""),
                     is_ours=True,
                     must_ping=True,
                     beside_older=bool(message.get("beside")),
@@ -243,7 +244,7 @@ def _line(level: str, event: str, worker: WorkerId, text: str) -> Line:
 
 
 def raise_descriptor_limit() -> None:
-    """Each worker costs about eight descriptors and each client one: take what we are allowed."""
+    """Each worker costs about nine descriptors and each client one: take what we are allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

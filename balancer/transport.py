@@ -61,7 +61,10 @@ class Transport:
         )
         self._numbers = count(1)
         self._events: list[Event] = []
-        self._must_read_frontend = False
+        self._has_requests = False
+        """The frontend's descriptor told of some, or not all were read."""
+        self._must_look = False
+        """It may not have told of some: a send may have swallowed the news."""
         self._outbox = Outbox(
             self.frontend, self.links.open, boot, tell_once, self.emit, self.links.note_undelivered
         )
@@ -122,8 +125,7 @@ class Transport:
         return bool(ready)
 
     def _news(self) -> Iterator[Event]:
-        """Replies before requests: they free workers, and after the last answer was sent nothing
-        need be read once more."""
+        """Replies before requests: they free workers."""
         yield from self._take_emitted()
         yield from self.links.replies()
         # Before deaths are told: what was decided for a dead worker just now certainly never left.
@@ -131,8 +133,8 @@ class Transport:
         self.links.read_rest()
         yield from self._take_emitted()
         self.flush()
-        if self._must_read_frontend:
-            self._must_read_frontend = self.frontend.read(self._events.append)
+        if self._has_requests:
+            self._has_requests = self._must_look = self.frontend.read(self._events.append)
             yield from self._take_emitted()
 
     def _take_emitted(self) -> Iterator[Event]:
@@ -141,9 +143,9 @@ class Transport:
 
     def _has_more(self) -> bool:
         """Whether there is something to do that no descriptor will tell of."""
-        if self._must_read_frontend and not self.frontend.has_message():
-            self._must_read_frontend = False
-        return bool(self._events or self.links.have_more or self._must_read_frontend)
+        if self._must_look and not self._has_requests:
+            self._must_look, self._has_requests = False, self.frontend.has_message()
+        return bool(self._events or self.links.have_more or self._has_requests)
 
     def _patience_s(self, until: float | None) -> float | None:
         if self._has_more():
@@ -153,7 +155,7 @@ class Transport:
         return None if until is None else max(0.0, until - time.monotonic())
 
     def _on_requests(self) -> None:
-        self._must_read_frontend = True
+        self._has_requests = True
 
     # --- the way out ----------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class Transport:
         """Send what was performed since the last time, as ``poll`` does."""
         self._outbox.flush()
         if self.frontend.flush():
-            self._must_read_frontend = True
+            self._must_look = True
 
     # --- later, and the end -------------------------------------------------------------------
 

@@ -50,8 +50,9 @@ GROUPS = {
         balancer.dashboard.memory balancer.dashboard.shown balancer.dashboard.stream
         balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
-        workers workers.__main__ workers.runtime workers.answering workers.wear workers.handler
-        workers.finding workers.demo""",
+        workers workers.__main__ workers.runtime workers.mailbox workers.rep_socket
+        workers.stop_signal workers.answering workers.wear workers.handler workers.finding
+        workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking
         balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
@@ -60,13 +61,13 @@ GROUPS = {
     "control": "balancer.control balancer.runtime_directory balancer.status",
     "configuration": """
         balancer.config balancer.sources balancer.options balancer.kinds balancer.durations""",
-    "sockets": "balancer.monitor balancer.port",
+    "sockets": "balancer.monitor balancer.port balancer.stream",
     "own process": "balancer.lifeline balancer.allocator",
     "text": "balancer.printable",
     "figures": "balancer.histogram balancer.history",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
-        balancer.wire.worker_replies balancer.wire.values""",
+        balancer.wire.worker_replies balancer.wire.framing balancer.wire.values""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
         balancer.core.suspects balancer.core.once balancer.core.policy
@@ -83,7 +84,7 @@ MAY_USE = {
     "launcher": "control, configuration, own process, text, figures",
     "balancer process": "control, configuration, own process, sockets, figures, wire, core",
     "dashboard": "control, own process, text, figures, core",
-    "worker process": "own process, wire, core",
+    "worker process": "own process, sockets, wire, core",
     "client": "configuration, sockets, wire, text",
     "control": "text",
     "configuration": "core",
@@ -108,7 +109,8 @@ USED_BY = {
         balancer.port
         balancer.client.dealer balancer.client.connection balancer.client.blocking
         balancer.client.asynchronous
-        workers.__main__ workers.runtime""",
+        workers.__main__ workers.rep_socket""",
+    "_socket": "balancer.stream workers.mailbox",
     "asyncio": """
         balancer.client.asynchronous balancer.client.async_mapping
         balancer.dashboard.__main__ balancer.dashboard.serving balancer.dashboard.board

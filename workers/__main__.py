@@ -23,7 +23,10 @@ from balancer import lifeline
 from balancer.allocator import keep_freed_memory
 from workers.finding import UnknownHandler, find
 from workers.handler import Handler, describe, format_traceback, load
-from workers.runtime import StopSignal, bind, serve
+from workers.mailbox import Mailbox
+from workers.rep_socket import RepSocket
+from workers.runtime import serve
+from workers.stop_signal import StopSignal
 from workers.wear import Wear
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -93,22 +96,29 @@ def _check(spec: str, launcher: Launcher) -> None:
 
 def _run(handler: Handler, options: argparse.Namespace, launcher: Launcher) -> int:
     # Not before user code was imported: a context does not survive a fork.
-    with zmq.Context() as context, closing(handler):
+    with zmq.Context() as context, closing(handler), closing(StopSignal()) as stop:
         try:
-            socket = bind(context, options.bind, options.max_body)
+            rep = RepSocket(context, options.bind, options.max_body)
         except zmq.ZMQError as error:
             return _report_boot_error(launcher, error)
-        endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         # Closed first: the balancer sees us gone before the handler's close() takes its time.
         # The context then waits until the last reply has left.
-        with socket, closing(StopSignal(context, socket)) as stop:
-            text = f"worker {options.name or options.handler} is ready on {endpoint}"
-            launcher.tell("ready", text, endpoint=endpoint)
-            wear = None
-            if options.max_requests is not None or options.max_rss is not None:
-                wear = Wear(options.max_requests, options.max_rss, launcher.tell_worn)
-            serve(socket, handler, options.max_body, stop, wear)
+        with closing(rep):
+            try:
+                mailbox = Mailbox(rep, options.stream, options.max_body, stop)
+            except OSError as error:
+                return _report_boot_error(launcher, error)
+            with closing(mailbox):
+                text = f"worker {options.name or options.handler} is ready on {rep.endpoint}"
+                launcher.tell("ready", text, endpoint=rep.endpoint)
+                serve(mailbox, handler, options.max_body, _wear(options, launcher))
     return 0
+
+
+def _wear(options: argparse.Namespace, launcher: Launcher) -> Wear | None:
+    if options.max_requests is None and options.max_rss is None:
+        return None
+    return Wear(options.max_requests, options.max_rss, launcher.tell_worn)
 
 
 def _look_in_current_directory() -> None:
@@ -145,6 +155,7 @@ def _parse_arguments() -> argparse.Namespace:
     task.add_argument("--check", action="store_true", help="import the handler and end")
     parser.add_argument("--name", help="what this worker is called in its messages")
     parser.add_argument("--max-body", type=_size_bytes, default=MAX_BODY_BYTES, metavar="BYTES")
+    parser.add_argument("--stream", metavar="PATH", help=argparse.SUPPRESS)
     parser.add_argument("--max-requests", type=int, metavar="N", help=argparse.SUPPRESS)
     parser.add_argument("--max-rss", type=int, metavar="BYTES", help=argparse.SUPPRESS)
     parser.add_argument("--launcher-fd", type=int, metavar="N", help=argparse.SUPPRESS)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from balancer.config import Config
 from workers.ending import Ending
 from workers.loop import Timer
 from workers.process import Process
@@ -81,7 +80,7 @@ class WorkerProcess:
         self._links_lost = 0
         self._has_verdict = False
         self._timer: Timer | None = None
-        arguments = _arguments(name, handler, endpoint, around.config)
+        arguments = _arguments(name, handler, endpoint, around)
         self._process = Process("workers", arguments, around.loop.selector, self._on_output)
         connection = self._process.connection
         connection.setblocking(False)
@@ -121,7 +120,8 @@ class WorkerProcess:
         self.incarnation = incarnation
         self.is_linked = True
         self._in_rotation_at, self._has_verdict = None, False
-        self._tell("dial", endpoint=self.endpoint, beside=beside)
+        stream_path = self._around.directory.stream_path(self.endpoint)
+        self._tell("dial", endpoint=self.endpoint, stream_path=stream_path, beside=beside)
 
     def expect_rotation(self) -> None:
         """It takes over from somebody who waits for that: do not let that wait have no end."""
@@ -272,8 +272,10 @@ class WorkerProcess:
         )
 
 
-def _arguments(name: str, handler: str, endpoint: str, config: Config) -> list[str]:
+def _arguments(name: str, handler: str, endpoint: str, around: Surroundings) -> list[str]:
+    config = around.config
     arguments = [handler, "--bind", endpoint, "--name", name]
+    arguments += ["--stream", around.directory.stream_path(endpoint)]
     arguments += ["--max-body", str(config.limits.max_body_bytes)]
     if config.max_requests is not None:
         spread = int(config.max_requests * MAX_REQUESTS_SPREAD * random.random())

@@ -192,7 +192,7 @@ class WorkerLost:
     worker: WorkerId
     cause: str = ""
     undelivered: bool = False
-    """The try that the worker was just given certainly never left us."""
+    """The try that the worker was given certainly never reached it."""
 
 
 @record

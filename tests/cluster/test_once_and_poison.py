@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -48,6 +49,21 @@ def test_a_once_request_whose_worker_fails_is_not_run_again_and_says_that_it_may
     assert [how for _, how in reply.tried] == [why]
     assert client.ask({"record": record.path, "name": "next"}).status == 200
     assert len(record.runs()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its kernel tells who has read")
+def test_a_once_request_that_its_dead_worker_never_read_goes_to_the_next(
+    cluster: Cluster, client: Asker, record: Record
+) -> None:
+    frozen = client.ask({"record": record.path, "name": "who is next"}).worker
+    cluster.kill(frozen, signal.SIGSTOP)
+    number = client.send({"record": record.path}, once=True, try_timeout_ms=5000)
+    wait_until(lambda: cluster.worker(frozen)["state"] == "busy")
+    cluster.kill(frozen)
+    reply = client.reply(number)
+    assert (reply.status, reply.tried) == (200, [(frozen, "undelivered")])
+    assert len(record.runs()) == 1
+    assert cluster.worker(frozen)["died"] == 0
 
 
 def test_once_calls_over_a_connection_that_is_cut_run_at_most_once(

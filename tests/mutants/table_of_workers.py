@@ -42,7 +42,7 @@ WORKERS: dict[str, Slips] = {
             "        member.batching",
         ),
         "a busy retired worker is never released": (
-            "        if member.state is State.DOWN:\n            self._release(member)\n",
+            "        if member.state is _DOWN:\n            self._release(member)\n",
             "        if member.state is State.OVERDUE:\n            self._release(member)\n",
         ),
         "an idle retired worker is not released": (
@@ -90,17 +90,17 @@ WORKERS: dict[str, Slips] = {
             "Why.DIED",
         ),
         "a late reply is never the answer": (
-            "        if request is not None and reply.outcome is Outcome.ANSWER:\n",
-            "        if request is not None and reply.outcome is Outcome.ANSWER"
+            "        if request is not None and reply.outcome is _ANSWER:\n",
+            "        if request is not None and reply.outcome is _ANSWER"
             " and request.worker == member.worker:\n",
         ),
         "a late worker is free, and those who wait do not hear of it": (
-            "if member.state is State.IDLE and not is_late and not held.is_last_resort:",
-            "if member.state is State.IDLE and not held.is_last_resort:",
+            "if member.state is _IDLE and not is_late and not held.is_last_resort:",
+            "if member.state is _IDLE and not held.is_last_resort:",
         ),
         "a last resort serves its own pool alone": (
-            "if member.state is State.IDLE and not is_late and not held.is_last_resort:",
-            "if member.state is State.IDLE and not is_late:",
+            "if member.state is _IDLE and not is_late and not held.is_last_resort:",
+            "if member.state is _IDLE and not is_late:",
         ),
         "a good reply leaves the record as it is": (
             "            member.bad_tries = member.ejections = 0\n",
@@ -138,7 +138,7 @@ WORKERS: dict[str, Slips] = {
             "state is State.EJECTED,",
         ),
         "a successor keeps the older one's place among the idle": (
-            "        if before is State.IDLE:\n            del pool.idle[member.slot]",
+            "        if before is _IDLE:\n            del pool.idle[member.slot]",
             "        if before is State.IDLE and state is not State.BUSY:\n"
             "            del pool.idle[member.slot]",
         ),
@@ -152,7 +152,7 @@ WORKERS: dict[str, Slips] = {
             "            self._newest[worker.slot] = worker.incarnation\n",
         ),
         "any incarnation is the one in the slot": (
-            "if member is None or member.worker != worker or member.state is State.DOWN:",
+            "if member is None or member.worker != worker or member.state is _DOWN:",
             "if member is None or member.state is State.DOWN:",
         ),
         "who is overdue counts as serving": (

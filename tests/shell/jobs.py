@@ -3,7 +3,9 @@
 import ctypes
 import gc
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -327,3 +329,18 @@ def fork_and_say_so(request: Any) -> int:
     child = os.fork()
     print(request if child else "", file=sys.stderr, flush=True)
     return child
+
+
+def take_over(request: Any) -> str:
+    """Take for its own what a worker could wait by: sockets, poll and the signals' wake-up."""
+    socket.socket = select.poll = None  # type: ignore[assignment, misc]
+    signal.set_wakeup_fd(-1)
+    return "taken"
+
+
+def say(request: Any) -> str:
+    """Write the request on stderr, so that a test can see in which order they come; of a number,
+    sleep for so many seconds."""
+    print(request, file=sys.stderr, flush=True)
+    time.sleep(request if isinstance(request, float) else 0.0)
+    return "said"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from dataclasses import dataclass
 
 import zmq
 
+from balancer.stream import Stream
+
 PATIENCE_S = 10.0
+STREAM_BODY_BYTES_MAX = 1_000_000
 _PROCESS = """
 import sys, zmq
 socket = zmq.Context().socket(zmq.REP)
@@ -46,6 +50,24 @@ class Peer:
         """End the connections when all that was sent has left."""
         self._socket.close(linger_ms)
         self._context.term()
+
+
+class StreamPeer:
+    """Who listens for plain streams, as a worker of ours does beside its REP socket."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        self._listener.settimeout(PATIENCE_S)
+
+    def accept(self) -> Stream:
+        """The next that connects; it is the caller's to close."""
+        return Stream(self._listener.accept()[0], STREAM_BODY_BYTES_MAX)
+
+    def close(self) -> None:
+        self._listener.close()
 
 
 @contextmanager

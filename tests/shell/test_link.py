@@ -3,15 +3,18 @@
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import msgpack
 import pytest
 import zmq
 
 from balancer.core.events import (
+    BatchReplied,
     Event,
     Outcome,
     ReplyArrived,
@@ -22,8 +25,9 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.link import Link
+from balancer.stream import Stream
 from balancer.wire import tasks, values
-from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
+from tests.shell.peers import PATIENCE_S, Peer, StreamPeer, descriptors, peer, peer_process
 
 WORKER = WorkerId("w-1", 1)
 MAX_BODY_BYTES = 1000
@@ -38,11 +42,14 @@ def dial() -> Iterator[Dial]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     links = []
 
-    def dial(address: str, *, is_ours: bool = False, must_ping: bool = False) -> Link:
+    def dial(
+        address: str, *, stream_path: str = "", is_ours: bool = False, must_ping: bool = False
+    ) -> Link:
         link = Link(
             context,
             WORKER,
             address,
+            stream_path=stream_path,
             is_ours=is_ours,
             must_ping=must_ping,
             max_body_bytes=MAX_BODY_BYTES,
@@ -237,7 +244,7 @@ def test_the_last_reply_of_a_dead_worker_waits_for_its_reader(dial: Dial) -> Non
         worker.reply(ANSWER)
         worker.close()
         died_at = time.monotonic()
-        select.select([link.filenos()[1]], [], [], PATIENCE_S)  # the monitor knows
+        select.select([link.filenos()[0]], [], [], PATIENCE_S)  # the monitor knows
         while time.monotonic() < died_at + 0.1:
             time.sleep(0.01)
         reply, end = read_until(link, WorkerLost)
@@ -259,7 +266,7 @@ def test_a_task_for_a_worker_that_is_known_to_be_dead_is_undelivered(dial: Dial)
     worker = Peer()
     link = ready(dial(worker.address))
     worker.close(linger_ms=0)
-    select.select([link.filenos()[1]], [], [], PATIENCE_S)
+    select.select([link.filenos()[0]], [], [], PATIENCE_S)
     link.watch()
     assert not link.send(TASK)
 
@@ -306,7 +313,157 @@ def test_a_frozen_process_is_noticed_by_its_heart(dial: Dial) -> None:
         assert 1.0 < time.monotonic() - frozen_at < 5.0  # 2 s
 
 
-def test_links_that_come_and_go_leave_no_descriptor_behind() -> None:
+# --- the stream beside it -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[StreamPeer]:
+    with closing(StreamPeer(str(tmp_path / "stream"))) as beside:
+        yield beside
+
+
+@pytest.fixture
+def streaming(
+    dial: Dial, worker: Peer, beside: StreamPeer
+) -> Iterator[tuple[Link, Peer, StreamPeer, Stream]]:
+    """A link that is ready, and the worker's ends of it."""
+    link = ready(dial(worker.address, stream_path=beside.path))
+    with closing(beside.accept()) as stream:
+        yield link, worker, beside, stream
+
+
+Streaming = tuple[Link, Peer, StreamPeer, Stream]
+
+
+def answered(link: Link) -> None:
+    assert read_until(link, ReplyArrived) == [
+        ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=ANSWER))
+    ]
+
+
+def test_tasks_go_by_the_stream_and_large_ones_by_zeromq(streaming: Streaming) -> None:
+    link, worker, _, stream = streaming
+    large = [TASK[0], bytes(values.LARGE_BYTES)]
+    for _ in range(3):
+        assert link.send(TASK)
+        assert stream.receive() == TASK
+        stream.send([ANSWER])
+        answered(link)
+        assert link.send(large)
+        assert worker.receive() == large
+        worker.reply(ANSWER)
+        answered(link)
+    assert list(link.read()) == []
+
+
+def test_the_ping_goes_by_the_stream(dial: Dial, worker: Peer, beside: StreamPeer) -> None:
+    link = dial(worker.address, stream_path=beside.path, must_ping=True)
+    assert read_until(link, WorkerConnected) == [WorkerConnected(WORKER)]
+    with closing(beside.accept()) as stream:
+        assert stream.receive() == tasks.PING
+        stream.send([b"whatever"])
+        assert read_until(link, WorkerReady) == [WorkerReady(WORKER)]
+
+
+def test_without_a_stream_all_goes_by_zeromq(dial: Dial, worker: Peer, tmp_path: Path) -> None:
+    link = ready(dial(worker.address, stream_path=str(tmp_path / "nobody")))
+    assert link.send(TASK)
+    assert worker.receive() == TASK
+    worker.reply(ANSWER)
+    answered(link)
+
+
+def test_a_batch_and_its_replies_go_by_the_stream(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    batch = [msgpack.packb({"batch": []}), ANSWER, ANSWER]
+    assert link.send(batch, requests=2)
+    assert stream.receive() == batch
+    stream.send(tasks.encode_batch_reply([[ANSWER], [ANSWER]], 0.5))
+    [event] = read_until(link, BatchReplied)
+    assert event == BatchReplied(WORKER, (WorkerReply(Outcome.ANSWER, value=ANSWER),) * 2, 0.5)
+
+
+def test_who_owes_a_reply_by_the_stream_gets_no_second_task(streaming: Streaming) -> None:
+    link, worker, _, stream = streaming
+    assert link.send(TASK)
+    assert not link.send(TASK)
+    assert not link.send([bytes(values.LARGE_BYTES)])
+    assert stream.receive() == TASK
+    assert stream.receive() is None
+    assert not worker.has_message(0.05)
+
+
+def test_the_reply_by_the_stream_is_told_before_the_death(streaming: Streaming) -> None:
+    link, worker, _, stream = streaming
+    link.send(TASK)
+    stream.receive()
+    stream.send([ANSWER])
+    stream.close()
+    worker.close()
+    assert read_until(link, WorkerLost) == [
+        ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=ANSWER)),
+        WorkerLost(WORKER, "its connection closed"),
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its kernel tells")
+@pytest.mark.parametrize("has_read", [False, True])
+def test_a_task_that_was_never_read_is_undelivered(streaming: Streaming, has_read: bool) -> None:
+    link, worker, _, stream = streaming
+    link.send(TASK)
+    if has_read:
+        stream.receive()
+    stream.close()
+    worker.close(linger_ms=0)
+    assert lost(link) == WorkerLost(WORKER, "its connection closed", undelivered=not has_read)
+
+
+def test_who_dies_with_nothing_in_hand_has_been_delivered_nothing(streaming: Streaming) -> None:
+    link, worker, _, stream = streaming
+    stream.close()
+    worker.close(linger_ms=0)
+    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+
+
+def test_a_task_for_who_has_closed_its_stream_is_undelivered(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    stream.close()
+    assert not link.send(TASK)
+    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+
+
+@pytest.mark.parametrize("task", [None, TASK, [bytes(values.LARGE_BYTES)]])
+def test_a_link_is_lost_with_its_stream_whatever_it_is_waiting_for(
+    streaming: Streaming, task: list[bytes] | None
+) -> None:
+    link, _, _, stream = streaming
+    if task is not None:
+        link.send(task)
+    if task is TASK:
+        stream.receive()
+    stream.close()
+    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+
+
+def test_who_speaks_by_the_stream_without_being_asked_is_lost(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    stream.send([ANSWER])
+    assert lost(link) == WorkerLost(WORKER, "it spoke without being asked")
+
+
+def test_nothing_of_a_link_stays_readable_when_all_was_read(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    link.send(TASK)
+    stream.receive()
+    assert list(link.read()) == []
+    assert select.select(link.filenos(), [], [], 0.05)[0] == []
+    stream.send([ANSWER])
+    answered(link)
+    assert link.read_reply() is None
+    assert select.select(link.filenos(), [], [], 0.05)[0] == []
+
+
+def test_links_that_come_and_go_leave_no_descriptor_behind(beside: StreamPeer) -> None:
     """Ready ones, ones that nobody answers, and ones that are closed in the middle."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with context, peer() as worker:
@@ -314,9 +471,20 @@ def test_links_that_come_and_go_leave_no_descriptor_behind() -> None:
 
         def cycle(number: int) -> None:
             address = nobody if number % 3 == 1 else worker.address
-            with closing(
-                Link(context, WORKER, address, is_ours=True, must_ping=False, max_body_bytes=1)
-            ) as link:
+            with (
+                closing(
+                    Link(
+                        context,
+                        WORKER,
+                        address,
+                        stream_path=beside.path,
+                        is_ours=True,
+                        must_ping=False,
+                        max_body_bytes=1,
+                    )
+                ) as link,
+                closing(beside.accept()),
+            ):
                 if number % 3 < 2:
                     read_until(link, WorkerLost if address == nobody else WorkerReady)
 

@@ -1,0 +1,126 @@
+"""Where a worker's messages come from: its REP socket, for everybody, and a plain stream beside it
+for the balancer of our own launcher.
+"""
+
+import _socket
+import contextlib
+import os
+from collections.abc import Callable
+from select import POLLHUP, POLLIN, poll
+
+from balancer.stream import Stream
+from balancer.wire.values import Blob
+from workers.rep_socket import RepSocket
+from workers.stop_signal import StopSignal
+
+LOOK_UP_EVERY_MS = 1000
+"""User code may have taken for its own the descriptor by which a signal wakes us."""
+_BACKLOG = 16
+_NOBODY = -1
+
+
+class Mailbox:
+    """One message at a time: ``send`` the reply to it before the next is received."""
+
+    def __init__(
+        self, rep: RepSocket, stream_path: str | None, max_body_bytes: int, stop: StopSignal
+    ) -> None:
+        """OSError if the path cannot be had."""
+        self._rep = rep
+        self._stop = stop
+        self._max_body_bytes = max_body_bytes
+        self._must_look = True
+        """A message may be at the REP socket without any news of its descriptor."""
+        self._listener = _listen(stream_path) if stream_path is not None else None
+        self._stream: Stream | None = None
+        self._answer: Callable[[list[bytes]], None] = rep.send
+        """How the last message is answered."""
+        self._rep_fd, self._stream_fd = rep.fileno(), _NOBODY
+        self._poll = poll()
+        for source in (stop, rep, self._listener):
+            if source is not None:
+                self._poll.register(source, POLLIN)
+
+    def receive(self) -> list[Blob] | None:
+        """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
+        while not self._stop.is_given:
+            ready = dict(self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS))
+            if self._stop.is_given:
+                break
+            frames = self._take(ready)
+            if frames is not None:
+                return frames
+            if self._stop.fileno() in ready:
+                self._stop.clear()
+            if self._listener is not None and self._listener.fileno() in ready:
+                self._accept(self._listener)
+        return None
+
+    def _take(self, ready: dict[int, int]) -> list[Blob] | None:
+        """The next message. Who was not served last comes first, so that none waits for long."""
+        frames = None
+        if self._rep_fd in ready and not self._must_look:
+            frames = self._receive_by_rep()
+        if frames is None and self._stream_fd in ready:
+            frames = self._receive_by_stream(ready[self._stream_fd])
+        if frames is None and self._must_look:
+            frames = self._receive_by_rep()
+        return frames
+
+    def _receive_by_rep(self) -> list[Blob] | None:
+        frames = self._rep.receive()
+        self._must_look = frames is not None
+        self._answer = self._rep.send
+        return frames
+
+    def send(self, reply: list[bytes]) -> None:
+        """To whoever sent the last message; if that is gone, nobody misses it."""
+        self._answer(reply)
+
+    # --- the stream -------------------------------------------------------------------------------
+
+    def _receive_by_stream(self, news: int) -> list[Blob] | None:
+        stream = self._stream
+        assert stream is not None
+        # Of a balancer that is gone nothing is taken: nobody would get the answer.
+        frames = None if news & POLLHUP else stream.receive()
+        if news & POLLHUP or stream.has_ended:
+            self._close_stream()
+        self._answer = stream.send
+        return frames  # type: ignore[return-value]
+
+    def _accept(self, listener: _socket.socket) -> None:
+        """The newest balancer is the one to serve: it has taken over from the last."""
+        with contextlib.suppress(OSError):  # it went away again, or there is no descriptor left
+            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed lacks it
+            self._close_stream()
+            self._stream = Stream(_socket.socket(fileno=descriptor), self._max_body_bytes)
+            self._stream_fd = self._stream.fileno()
+            self._poll.register(self._stream_fd, POLLIN)
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._poll.unregister(self._stream_fd)
+            self._stream.close()
+            self._stream, self._stream_fd = None, _NOBODY
+
+    def close(self) -> None:
+        """The balancer sees it, and asks nothing more. The REP socket is its owner's to close."""
+        self._close_stream()
+        if self._listener is not None:
+            self._listener.close()
+
+
+def _listen(path: str) -> _socket.socket:
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    listener.setblocking(False)
+    umask = os.umask(0o177)
+    try:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(umask)
+    return listener
