@@ -3,8 +3,8 @@ for the balancer of our own launcher.
 """
 
 import _socket
-import contextlib
 import os
+import time
 from collections.abc import Callable
 from select import POLLHUP, POLLIN, poll
 
@@ -15,6 +15,7 @@ from workers.stop_signal import StopSignal
 
 LOOK_UP_EVERY_MS = 1000
 """User code may have taken for its own the descriptor by which a signal wakes us."""
+NO_DESCRIPTORS_PAUSE_S = 0.1
 _BACKLOG = 16
 _NOBODY = -1
 
@@ -45,8 +46,6 @@ class Mailbox:
         """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
         while not self._stop.is_given:
             ready = dict(self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS))
-            if self._stop.is_given:
-                break
             frames = self._take(ready)
             if frames is not None:
                 return frames
@@ -91,12 +90,16 @@ class Mailbox:
 
     def _accept(self, listener: _socket.socket) -> None:
         """The newest balancer is the one to serve: it has taken over from the last."""
-        with contextlib.suppress(OSError):  # it went away again, or there is no descriptor left
+        self._close_stream()
+        try:
             descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed lacks it
-            self._close_stream()
-            self._stream = Stream(_socket.socket(fileno=descriptor), self._max_body_bytes)
-            self._stream_fd = self._stream.fileno()
-            self._poll.register(self._stream_fd, POLLIN)
+        except OSError:
+            # User code has all the descriptors there are; it may give some back.
+            time.sleep(NO_DESCRIPTORS_PAUSE_S)
+            return
+        self._stream = Stream(_socket.socket(fileno=descriptor), self._max_body_bytes)
+        self._stream_fd = self._stream.fileno()
+        self._poll.register(self._stream_fd, POLLIN)
 
     def _close_stream(self) -> None:
         if self._stream is not None:

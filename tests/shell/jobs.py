@@ -344,3 +344,18 @@ def say(request: Any) -> str:
     print(request, file=sys.stderr, flush=True)
     time.sleep(request if isinstance(request, float) else 0.0)
     return "said"
+
+
+def hold_descriptors(request: Any) -> int:
+    """Take all that there are, or with False give them back; how many that is."""
+    while request:
+        try:
+            _held.append(os.dup(0))
+        except OSError:
+            break
+    for descriptor in () if request else _held:
+        os.close(descriptor)
+    return len(_held)
+
+
+_held: list[int] = []

@@ -1,5 +1,6 @@
 """A worker's two doors: the REP socket for everybody, the plain stream for its own balancer."""
 
+import resource
 import select
 import signal
 import socket
@@ -15,7 +16,7 @@ from balancer.core.events import Outcome, WorkerReply
 from balancer.stream import Stream, connect
 from balancer.wire import tasks, values
 from balancer.wire.worker_replies import decode_batch_reply, decode_worker_reply
-from tests.shell.test_worker_main import wait_for_log
+from tests.shell.test_worker_main import cpu_ticks, wait_for_log
 from tests.shell.worker_process import (
     PATIENCE_S,
     Worker,
@@ -177,17 +178,18 @@ def test_the_last_reply_leaves_by_the_stream(tmp_path: Path) -> None:
         assert worker.exit_code() == 0
 
 
-def test_a_task_that_comes_with_sigterm_is_left_unread(tmp_path: Path) -> None:
+def test_a_task_that_comes_after_sigterm_is_left_unread(tmp_path: Path) -> None:
     handler = "tests.shell.jobs:sleep_then_1_mb"
     with serving(handler, tmp_path) as (worker, _, path), stream_to(path) as stream:
-        assert ask_by(stream, 0.0).status == 200
-        worker.process.send_signal(signal.SIGSTOP)
-        assert stream.offer(task(0.0))
+        stream.offer(task(0.2))
+        wait_for_log(worker, "began")
         worker.process.terminate()
-        worker.process.send_signal(signal.SIGCONT)
+        with stream_to(path) as newer:
+            assert newer.offer(task(0.0))
+            assert len(received(stream)[-1]) == 1_000_005
+            wait_for_end(newer)
+            assert newer.was_unread
         assert worker.exit_code() == 0
-        wait_for_end(stream)
-        assert stream.was_unread
         assert worker.log().count("began") == 1
 
 
@@ -199,6 +201,21 @@ def test_user_code_that_takes_over_sockets_and_signals_does_not_stop_us(tmp_path
             assert ask_by(stream, "x") == answer("taken")
             worker.process.terminate()
             assert worker.exit_code() == 0
+
+
+def test_a_balancer_waits_for_a_worker_that_has_no_descriptor_left(tmp_path: Path) -> None:
+    with serving("tests.shell.jobs:hold_descriptors", tmp_path) as (worker, endpoint, path):
+        resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        with link(endpoint) as req:
+            assert ask(req, True).status == 200
+            with stream_to(path) as stream:
+                assert stream.offer(task(True))
+                before = cpu_ticks(worker.process.pid)
+                time.sleep(0.5)  # Not to wait for something: this is the time that it must not use.
+                assert cpu_ticks(worker.process.pid) - before < 25
+                assert stream.receive() is None
+                assert ask(req, False).status == 200
+                assert received(stream)
 
 
 def test_a_child_that_the_handler_forks_does_not_answer(tmp_path: Path) -> None:
