@@ -2,7 +2,6 @@
 
 import resource
 import select
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -130,17 +129,17 @@ def test_the_newest_balancer_is_served_and_the_last_one_let_go(tmp_path: Path) -
 
 
 def test_the_task_of_a_balancer_that_is_gone_is_not_begun(tmp_path: Path) -> None:
-    handler = "tests.shell.jobs:sleep_then_1_mb"
-    with serving(handler, tmp_path) as (worker, _, path), stream_to(path) as newer:
-        with stream_to(path) as older:
-            assert ask_by(older, 0.0).status == 200
-            worker.process.send_signal(signal.SIGSTOP)
-            assert older.offer(task(0.0))
-        newer.close()
-        worker.process.send_signal(signal.SIGCONT)
-        with stream_to(path) as newest:
-            assert ask_by(newest, 0.0).status == 200
-        assert worker.log().count("began") == 2
+    with serving("tests.shell.jobs:say", tmp_path) as (worker, endpoint, path):
+        with link(endpoint) as req, stream_to(path) as older:
+            assert ask_by(older, "first").status == 200
+            send(req, 0.3)
+            wait_for_log(worker, "0.3")
+            assert older.offer(task("for nobody"))
+            older.close()
+            assert receive(req).status == 200
+        with stream_to(path) as newer:
+            assert ask_by(newer, "last").status == 200
+        assert worker.log().split() == ["first", "0.3", "last"]
 
 
 def test_nonsense_by_the_stream_ends_it_and_nobody_else_suffers(tmp_path: Path) -> None:
