@@ -96,6 +96,8 @@ class Link:
         self._stream: Stream | None = None
         self._is_streaming = False
         """What it owes a reply to went by the stream, and so will the reply."""
+        self._is_spent = False
+        """Its stream has ended: what it owes is the last that it gives."""
         self._socket = context.socket(zmq.REQ)
         self._port = Port(self._socket)
         self._configure()
@@ -132,7 +134,7 @@ class Link:
         The wake-up of its reply is not swallowed: libzmq looks for news when a send begins, and
         the reply cannot come before the last frame has left.
         """
-        if self._lost is not None or self._owed:
+        if self._lost is not None or self._owed or self._is_spent:
             return False
         self._is_streaming = self._stream is not None and sum(map(len, frames)) < LARGE_BYTES
         if not (self._offer(frames) if self._is_streaming else self._send(frames)):
@@ -179,21 +181,37 @@ class Link:
 
     def _look_at_others(self) -> None:
         """No reply has come: whatever else woke us is not to wake us again and again."""
-        is_owed_by_stream = self._owed and self._is_streaming
-        if not self._owed or is_owed_by_stream:
+        is_owed_by_socket = self._owed and not self._is_streaming
+        if not is_owed_by_socket:
             has_message(self._socket)  # its descriptor is readable since the handshake, else
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             return
-        if not is_owed_by_stream and self._stream.receive() is not None:
-            self._lost = self._lost or "it spoke without being asked"
-        if self._stream.has_ended:
-            self._lost = self._lost or "its connection closed"
+        is_owed_by_stream = self._owed and self._is_streaming
+        if not is_owed_by_stream and stream.receive() is not None:
+            self._lose("it spoke without being asked")
+        elif stream.has_ended and not is_owed_by_socket:
+            self._lose("its connection closed")
+
+    def spent_stream(self) -> Stream | None:
+        """A stream that has ended while a reply is on its way by the socket, which may be the last
+        and come later: the caller's to unregister and close. Nothing else is sent after it."""
+        stream = self._stream
+        if stream is None or not stream.has_ended or self._lost is not None:
+            return None
+        self._stream, self._is_spent = None, True
+        return stream
+
+    def _lose(self, cause: str) -> None:
+        self._lost = self._lost or cause
 
     def read(self) -> Iterator[Event]:
         """Everything that has happened. The replies come before and after the monitor's news,
         for a worker's last reply arrives just ahead of the news of its death."""
         yield from self._replies()
         self.watch()
+        if self._is_spent and not self._owed:
+            self._lose("its connection closed")
         if self._is_new:
             self._is_new = False
             yield WorkerConnected(self.worker, self._beside_older)
@@ -201,6 +219,8 @@ class Link:
                 yield WorkerReady(self.worker)
             else:
                 self._is_pinging = self.send(tasks.PING)
+                if not self._is_pinging:
+                    self._lose("its connection closed")
         if self._lost is not None:
             yield from self._replies()
             # What it never read certainly did not reach it; only a stream tells.
@@ -213,7 +233,7 @@ class Link:
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._is_new = True
             else:
-                self._lost = self._lost or _LOST.get(event, "its link broke")
+                self._lose(_LOST.get(event, "its link broke"))
 
     def close(self) -> None:
         self._monitor.close()
@@ -232,7 +252,7 @@ class Link:
             self._is_pinging = False
             if len(frames[-1]):
                 return WorkerReady(self.worker, decode_pong(frames))
-            self._lost = "it answered the ping with nothing"
+            self._lose("it answered the ping with nothing")
             return None
         replies = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
         return BatchReplied(self.worker, replies, decode_took_s(frames))

@@ -70,6 +70,11 @@ class Links:
             self._emit(event)
             if isinstance(event, WorkerLost):
                 self._close(link)
+                return
+        stream = link.spent_stream()
+        if stream is not None:
+            self._selector.unregister(stream)
+            stream.close()
 
     def _is_open(self, link: Link) -> bool:
         return self.open.get(link.worker) is link

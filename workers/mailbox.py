@@ -6,6 +6,7 @@ import _socket
 import os
 import time
 from collections.abc import Callable
+from errno import EMFILE, ENFILE
 from select import POLLHUP, POLLIN, poll
 
 from balancer.stream import Stream
@@ -75,6 +76,9 @@ class Mailbox:
     def send(self, reply: list[bytes]) -> None:
         """To whoever sent the last message; if that is gone, nobody misses it."""
         self._answer(reply)
+        if self._stream is not None and self._stream.has_ended:
+            # Half of a reply may have left: the balancer is to know at once that this is all.
+            self._close_stream()
 
     # --- the stream -------------------------------------------------------------------------------
 
@@ -89,11 +93,14 @@ class Mailbox:
         return frames  # type: ignore[return-value]
 
     def _accept(self, listener: _socket.socket) -> None:
-        """The newest balancer is the one to serve: it has taken over from the last."""
+        """The newest is the one to serve: it has taken over from the last. Nobody else comes: the
+        path is in a directory of our user's alone."""
         self._close_stream()
         try:
             descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed lacks it
-        except OSError:
+        except OSError as error:
+            if error.errno not in (EMFILE, ENFILE):
+                raise
             # User code has all the descriptors there are; it may give some back.
             time.sleep(NO_DESCRIPTORS_PAUSE_S)
             return

@@ -80,7 +80,8 @@ class Reload:
             return
         trouble = next((finding for finding in findings if not finding.is_ok), None)
         if trouble is not None:
-            self._refuse(f"{trouble.handler}: {trouble.error}", trouble.traceback)
+            why = trouble.error.removeprefix(f"{trouble.handler}: ")
+            self._refuse(f"{trouble.handler}: {why}", trouble.traceback)
             return
         self._apply(config)
 

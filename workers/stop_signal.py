@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from errno import EBADF
 from types import FrameType
 
 
@@ -31,9 +32,11 @@ class StopSignal:
         return self._bell
 
     def clear(self) -> None:
-        """Forget the signals that have come; not that the stop was given."""
+        """Forget the signals that have come; not that the stop was given. OSError if user code
+        has closed what is not its own."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self._bell, 4096)
+            if not os.read(self._bell, 4096):
+                raise OSError(EBADF, "the pipe of the signals was closed")
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)

@@ -29,39 +29,53 @@ def encode_head(frames: Sequence[bytes]) -> bytes:
 class Assembler:
     """Makes a message of the pieces in which it comes; almost always there is only one."""
 
-    __slots__ = ("_frame_bytes_max", "_missing_bytes", "_pieces")
+    __slots__ = ("_frame_bytes_max", "_lengths", "_missing_bytes", "_pieces")
 
     def __init__(self, frame_bytes_max: int) -> None:
         self._frame_bytes_max = frame_bytes_max
+        self._lengths: Sequence[int] = ()
+        """Of the frames of the message that has begun, once its head is all there."""
         self._pieces: list[bytes] = []
+        """What has come of its frames; before that, of its head."""
         self._missing_bytes = 0
-        """Of the message that has begun; 0 where that is not known yet."""
 
     def take(self, piece: bytes) -> list[bytes] | None:
         """The frames, if this was the last piece. WireError if it can be no message, or if a
         frame is too long; then the stream is of no further use."""
-        if self._pieces:
-            self._pieces.append(piece)
+        if not self._pieces:
+            lengths = _read_head(piece)
+            start = _head(len(lengths)).size
+            if lengths and start + sum(lengths) == len(piece):
+                return _split(piece, start, lengths)
+        self._pieces.append(piece)
+        if self._lengths:
             self._missing_bytes -= len(piece)
-            if self._missing_bytes > 0:
-                return None
-            piece = b"".join(self._pieces)
-            self._pieces.clear()
-        return self._split(piece)
+        elif not self._begin():
+            return None
+        if self._missing_bytes > 0:
+            return None
+        if self._missing_bytes < 0:
+            raise WireError("more follows than one message")
+        lengths, self._lengths = self._lengths, ()
+        data = self._take_all()
+        return [data] if len(lengths) == 1 else _split(data, 0, lengths)
 
-    def _split(self, data: bytes) -> list[bytes] | None:
-        lengths = _read_head(data)
-        frames, start = [], _head(len(lengths)).size
-        for length in lengths:
-            frames.append(data[start : start + length])
-            start += length
-        if lengths and start == len(data):
-            return frames
-        if lengths and (start < len(data) or max(lengths) > self._frame_bytes_max):
-            raise WireError("more follows than one message, or a frame is too long")
-        self._pieces.append(data)
-        self._missing_bytes = start - len(data) if lengths else 0
-        return None
+    def _begin(self) -> bool:
+        """Read the head, and cut it off; False if it is not all there."""
+        data = self._take_all()
+        self._lengths = lengths = _read_head(data)
+        start = _head(len(lengths)).size if lengths else 0
+        self._pieces.append(data[start:])
+        if lengths and max(lengths) > self._frame_bytes_max:
+            raise WireError(f"a frame of {max(lengths)} bytes")
+        self._missing_bytes = start + sum(lengths) - len(data)
+        return bool(lengths)
+
+    def _take_all(self) -> bytes:
+        # Joined once: a large answer is too dear to be copied twice.
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        return data
 
 
 def _read_head(data: bytes) -> Sequence[int]:
@@ -73,3 +87,11 @@ def _read_head(data: bytes) -> Sequence[int]:
         raise WireError(f"a message of {count} frames")
     head = _head(count)
     return head.unpack_from(data)[1:] if len(data) >= head.size else ()
+
+
+def _split(data: bytes, start: int, lengths: Sequence[int]) -> list[bytes]:
+    frames = []
+    for length in lengths:
+        frames.append(data[start : start + length])
+        start += length
+    return frames

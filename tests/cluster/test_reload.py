@@ -160,7 +160,7 @@ def test_a_retired_worker_finishes_what_it_holds(configured: Configured) -> None
         ('max_body = "1MiB"', "max_body cannot change while the cluster runs (from 16777216 to"),
         ('log_format = "json"', "log_format cannot change while the cluster runs"),
         ('[[pool]]\nname = "sum"\nendpoints = ["tcp://127.0.0.1:1"]', "give the new one another"),
-        ('handlers = ["sums:tripel"]', "no attribute 'tripel', did you mean 'triple'?"),
+        ('handlers = ["sums:tripel"]', "stays: sums:tripel: there is no attribute 'tripel'"),
         ('handlers = ["sums:triple", "broken:handle"]', "broken:handle: ZeroDivisionError"),
     ],
 )

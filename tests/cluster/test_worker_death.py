@@ -57,6 +57,19 @@ def test_whichever_worker_is_killed_its_request_is_answered_without_delay(
     assert _time_to_return_ms(cluster, slot, lines_before) < 2000  # about 200 ms
 
 
+@pytest.mark.parametrize("size_bytes", [0, 200_000])
+def test_a_worker_that_is_told_to_stop_answers_what_it_holds(
+    cluster: Cluster, client: Asker, record: Record, size_bytes: int
+) -> None:
+    job = {"sleep_s": WORK_S, "record": record.path, "cargo": bytes(size_bytes)}
+    number = client.send(job, once=True)
+    record.wait_for_runs(1)
+    [run] = record.runs()
+    os.kill(run["pid"], signal.SIGTERM)
+    reply = client.reply(number)
+    assert (reply.status, reply.tried, reply.body["pid"]) == (200, [], run["pid"])
+
+
 def _free_at(run: dict[str, Any], record: Record) -> float:
     """The instant at which the worker could have begun this run."""
     others = [r for n in range(4) for r in record.runs(str(n)) if r["pid"] == run["pid"]]

@@ -359,3 +359,17 @@ def hold_descriptors(request: Any) -> int:
 
 
 _held: list[int] = []
+
+
+def leave_an_alarm(request: Any) -> Any:
+    """Answer with much, and raise TimeoutError so many seconds later, wherever that is; of 0 never,
+    and the answer is short."""
+
+    def too_late(*_: Any) -> None:
+        raise TimeoutError("too late")
+
+    if not request:
+        return "no alarm"
+    signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, request)
+    return bytes(10_000_000)

@@ -32,6 +32,7 @@ from tests.shell.peers import PATIENCE_S, Peer, StreamPeer, descriptors, peer, p
 WORKER = WorkerId("w-1", 1)
 MAX_BODY_BYTES = 1000
 TASK = [msgpack.packb({"id": "r1"}), msgpack.packb("do it")]
+LARGE_TASK = [TASK[0], bytes(values.LARGE_BYTES)]
 ANSWER = msgpack.packb("done")
 Dial = Callable[..., Link]
 
@@ -343,14 +344,13 @@ def answered(link: Link) -> None:
 
 def test_tasks_go_by_the_stream_and_large_ones_by_zeromq(streaming: Streaming) -> None:
     link, worker, _, stream = streaming
-    large = [TASK[0], bytes(values.LARGE_BYTES)]
     for _ in range(3):
         assert link.send(TASK)
         assert stream.receive() == TASK
         stream.send([ANSWER])
         answered(link)
-        assert link.send(large)
-        assert worker.receive() == large
+        assert link.send(LARGE_TASK)
+        assert worker.receive() == LARGE_TASK
         worker.reply(ANSWER)
         answered(link)
     assert list(link.read()) == []
@@ -387,7 +387,7 @@ def test_who_owes_a_reply_by_the_stream_gets_no_second_task(streaming: Streaming
     link, worker, _, stream = streaming
     assert link.send(TASK)
     assert not link.send(TASK)
-    assert not link.send([bytes(values.LARGE_BYTES)])
+    assert not link.send(LARGE_TASK)
     assert stream.receive() == TASK
     assert stream.receive() is None
     assert not worker.has_message(0.05)
@@ -432,17 +432,52 @@ def test_a_task_for_who_has_closed_its_stream_is_undelivered(streaming: Streamin
     assert lost(link) == WorkerLost(WORKER, "its connection closed")
 
 
-@pytest.mark.parametrize("task", [None, TASK, [bytes(values.LARGE_BYTES)]])
-def test_a_link_is_lost_with_its_stream_whatever_it_is_waiting_for(
-    streaming: Streaming, task: list[bytes] | None
-) -> None:
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_link_is_lost_with_its_stream(streaming: Streaming, is_busy: bool) -> None:
     link, _, _, stream = streaming
-    if task is not None:
-        link.send(task)
-    if task is TASK:
+    if is_busy:
+        link.send(TASK)
         stream.receive()
     stream.close()
     assert lost(link) == WorkerLost(WORKER, "its connection closed")
+
+
+def test_the_last_reply_by_the_socket_may_come_after_the_end_of_the_stream(
+    streaming: Streaming,
+) -> None:
+    link, worker, _, stream = streaming
+    link.send(LARGE_TASK)
+    worker.receive()
+    stream.close()
+    select.select(link.filenos(), [], [], PATIENCE_S)
+    assert list(link.read()) == []
+    spent = link.spent_stream()
+    assert spent is not None
+    spent.close()
+    assert link.spent_stream() is None
+    assert select.select(link.filenos(), [], [], 0.05)[0] == []
+    worker.reply(ANSWER)
+    select.select(link.filenos(), [], [], PATIENCE_S)
+    assert link.read_reply() == ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=ANSWER))
+    assert not link.send(TASK), "that was its last"
+    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+
+
+def test_a_death_without_a_last_reply_is_told_by_the_socket(streaming: Streaming) -> None:
+    link, worker, _, stream = streaming
+    link.send(LARGE_TASK)
+    worker.receive()
+    stream.close()
+    worker.close(linger_ms=0)
+    assert read_until(link, WorkerLost) == [WorkerLost(WORKER, "its connection closed")]
+
+
+def test_a_stream_that_is_open_is_not_spent(streaming: Streaming) -> None:
+    link, worker, _, _ = streaming
+    link.send(LARGE_TASK)
+    worker.receive()
+    assert list(link.read()) == []
+    assert link.spent_stream() is None
 
 
 def test_who_speaks_by_the_stream_without_being_asked_is_lost(streaming: Streaming) -> None:

@@ -2,6 +2,7 @@
 
 import resource
 import select
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import zmq
 
 from balancer.core.events import Outcome, WorkerReply
 from balancer.stream import Stream, connect
@@ -27,6 +29,9 @@ from tests.shell.worker_process import (
     started,
     wait_until_gone,
 )
+from workers.mailbox import Mailbox
+from workers.rep_socket import RepSocket
+from workers.stop_signal import StopSignal
 
 MAX_BODY_BYTES = 40_000_000
 Doors = tuple[Worker, str, str]
@@ -117,6 +122,35 @@ def test_many_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Path) -> N
         for req in crowd:
             assert receive(req).status == 200
         assert worker.log().split() == ["ready", "0.3", "stream"] + ["rep"] * 5
+
+
+def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Path) -> None:
+    path, before = str(tmp_path / "stream"), signal.getsignal(signal.SIGTERM)
+    with (
+        zmq.Context() as context,
+        closing(StopSignal()) as stop,
+        closing(RepSocket(context, "tcp://127.0.0.1:*", MAX_BODY_BYTES)) as rep,
+        closing(Mailbox(rep, path, MAX_BODY_BYTES, stop)) as mailbox,
+        link(rep.endpoint) as first,
+        link(rep.endpoint) as second,
+        stream_to(path) as stream,
+    ):
+
+        def serve(expected: bytes) -> None:
+            assert mailbox.receive() == [expected]
+            mailbox.send([b"done"])
+
+        stream.offer([b"stream"])
+        serve(b"stream")
+        assert received(stream) == [b"done"]
+        first.send(b"first")
+        serve(b"first")
+        second.send(b"second")
+        assert select.select([rep], [], [], PATIENCE_S)[0], "its descriptor tells of it"
+        stream.offer([b"stream"])
+        serve(b"stream")
+        serve(b"second")
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_the_newest_balancer_is_served_and_the_last_one_let_go(tmp_path: Path) -> None:
@@ -220,10 +254,34 @@ def test_a_balancer_waits_for_a_worker_that_has_no_descriptor_left(tmp_path: Pat
 def test_a_child_that_the_handler_forks_does_not_answer(tmp_path: Path) -> None:
     handler = "tests.shell.jobs:fork_and_return"
     with serving(handler, tmp_path) as (worker, _, path), stream_to(path) as stream:
-        child = values.decode_payload(ask_by(stream, "fork").value)
-        assert child != worker.process.pid
-        wait_until_gone(child)
+        for _ in range(3):
+            child = values.decode_payload(ask_by(stream, "fork").value)
+            assert child not in (0, worker.process.pid), "it is the parent that answers"
+            wait_until_gone(child)
+            assert stream.receive() is None, "and nobody else"
         assert is_running(worker.process.pid)
+
+
+def test_a_worker_whose_balancer_is_gone_uses_no_time(tmp_path: Path) -> None:
+    with serving("workers.demo:echo", tmp_path) as (worker, endpoint, path), link(endpoint) as req:
+        with stream_to(path) as stream:
+            assert ask_by(stream, 1) == answer(1)
+        assert ask(req, 2) == answer(2)
+        before = cpu_ticks(worker.process.pid)
+        time.sleep(0.5)  # Not to wait for something: this is the time that it must not use.
+        assert cpu_ticks(worker.process.pid) - before < 10
+
+
+def test_half_of_a_reply_is_all_that_there_will_be(tmp_path: Path) -> None:
+    """User code has left an alarm behind, which goes off while its large answer is being sent."""
+    handler = "tests.shell.jobs:leave_an_alarm"
+    with serving(handler, tmp_path) as (_, endpoint, path), link(endpoint) as req:
+        with stream_to(path) as stream:
+            assert stream.offer(task(0.3))
+            assert select.select([stream], [], [], PATIENCE_S)[0]
+            time.sleep(0.6)  # Not to wait for something: so long nobody reads.
+            wait_for_end(stream)
+        assert ask(req, 0) == answer("no alarm")
 
 
 def test_a_path_in_use_ends_with_code_3(tmp_path: Path) -> None:

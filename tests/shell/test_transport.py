@@ -5,7 +5,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count, pairwise
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -36,7 +38,7 @@ from balancer.core.limits import Limits
 from balancer.links import EXIT_GRACE_S
 from balancer.transport import SETTLE_MAX_S, STALL_S, Transport
 from balancer.wire import tasks
-from tests.shell.peers import PATIENCE_S, Peer, descriptors, peer, peer_process
+from tests.shell.peers import PATIENCE_S, Peer, StreamPeer, descriptors, peer, peer_process
 
 WORKER = WorkerId("w-1", 1)
 NOBODY = "ipc:///tmp/there-is-no-such-socket"
@@ -90,9 +92,18 @@ class Loop:
         assert isinstance(event, RequestArrived)
         return event.request
 
-    def connect(self, address: str, worker: WorkerId = WORKER, *, is_ours: bool = False) -> None:
+    def connect(
+        self,
+        address: str,
+        worker: WorkerId = WORKER,
+        *,
+        is_ours: bool = False,
+        stream_path: str = "",
+    ) -> None:
         """Open a link and wait until it is ready."""
-        self.transport.links.dial(worker, address, is_ours=is_ours, must_ping=False)
+        self.transport.links.dial(
+            worker, address, stream_path=stream_path, is_ours=is_ours, must_ping=False
+        )
         assert [self.next(), self.next()] == [WorkerConnected(worker), WorkerReady(worker)]
 
     def perform(self, *actions: Action) -> None:
@@ -134,6 +145,39 @@ def test_a_request_goes_to_its_worker_and_the_answer_to_its_client(
     assert isinstance(event, ReplyArrived)
     loop.perform(Answer(request, WORKER, event.reply, 1, ()))
     assert msgpack.unpackb(loop.client.recv_multipart()[-1])["body"] == "done"
+
+
+@pytest.mark.parametrize("ends", ["at once", "after its stream"])
+def test_a_task_goes_by_the_stream_a_large_one_by_the_socket_and_their_ends_cost_nothing(
+    loop: Loop, tmp_path: Path, ends: str
+) -> None:
+    worker = Peer()
+    with closing(StreamPeer(str(tmp_path / "stream"))) as beside:
+        loop.connect(worker.address, stream_path=beside.path)
+        stream = beside.accept()
+        loop.forward(loop.request("small"))
+        assert msgpack.unpackb((stream.receive() or [])[-1]) == "small"
+        stream.send([msgpack.packb("done")])
+        assert isinstance(loop.next(), ReplyArrived)
+        request = loop.request(bytes(100_000))
+        loop.forward(request)
+        assert len(worker.receive()[-1]) > 100_000
+        stream.close()
+        if ends == "after its stream":
+            assert loop.stays_quiet(0.1)
+            used_s = time.process_time()
+            assert loop.stays_quiet(0.3)
+            assert time.process_time() - used_s < 0.1, "it is told again and again"
+        worker.reply(msgpack.packb("the last"))
+        worker.close()
+        event = loop.next()
+        assert isinstance(event, ReplyArrived)
+        assert event.reply.value == msgpack.packb("the last")
+        assert loop.next() == WorkerLost(WORKER, "its connection closed")
+        assert WORKER not in loop.transport.links.open
+        with peer() as successor:  # its descriptors are those that have become free
+            loop.connect(successor.address, WorkerId("w-1", 2), stream_path=beside.path)
+            assert loop.stays_quiet(0.05)
 
 
 def test_only_a_worker_that_shares_our_clock_is_told_the_instant(loop: Loop, worker: Peer) -> None:
