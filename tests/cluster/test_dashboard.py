@@ -1,5 +1,6 @@
 """A real cluster with its dashboard, which shows what is true, and whose troubles are its own."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -58,8 +59,9 @@ class Watched:
     def pid(self) -> int:
         children = Path(f"/proc/{self.cluster.launcher.pid}/task/{self.cluster.launcher.pid}")
         for pid in (children / "children").read_text().split():
-            if b"balancer.dashboard" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return int(pid)
+            with contextlib.suppress(FileNotFoundError):  # it has ended since
+                if b"balancer.dashboard" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
         return 0
 
 

@@ -68,6 +68,7 @@ def test_a_worker_that_is_told_to_stop_answers_what_it_holds(
     os.kill(run["pid"], signal.SIGTERM)
     reply = client.reply(number)
     assert (reply.status, reply.tried, reply.body["pid"]) == (200, [], run["pid"])
+    wait_until(lambda: cluster.worker(reply.worker)["pid"] != run["pid"], 10, "it is replaced")
 
 
 def _free_at(run: dict[str, Any], record: Record) -> float:
