@@ -17,16 +17,17 @@ from balancer.core.events import Outcome, WorkerReply
 from balancer.stream import Stream, connect
 from balancer.wire import tasks, values
 from balancer.wire.worker_replies import decode_batch_reply, decode_worker_reply
-from tests.shell.test_worker_main import cpu_ticks, wait_for_log
 from tests.shell.worker_process import (
     PATIENCE_S,
     Worker,
     ask,
+    cpu_ticks_within,
     is_running,
     link,
     receive,
     send,
     started,
+    wait_for_log,
     wait_until_gone,
 )
 from workers.mailbox import Mailbox
@@ -243,9 +244,7 @@ def test_a_balancer_waits_for_a_worker_that_has_no_descriptor_left(tmp_path: Pat
             assert ask(req, True).status == 200
             with stream_to(path) as stream:
                 assert stream.offer(task(True))
-                before = cpu_ticks(worker.process.pid)
-                time.sleep(0.5)  # Not to wait for something: this is the time that it must not use.
-                assert cpu_ticks(worker.process.pid) - before < 25
+                assert cpu_ticks_within(0.5, worker.process.pid) < 25
                 assert stream.receive() is None
                 assert ask(req, False).status == 200
                 assert received(stream)
@@ -267,9 +266,7 @@ def test_a_worker_whose_balancer_is_gone_uses_no_time(tmp_path: Path) -> None:
         with stream_to(path) as stream:
             assert ask_by(stream, 1) == answer(1)
         assert ask(req, 2) == answer(2)
-        before = cpu_ticks(worker.process.pid)
-        time.sleep(0.5)  # Not to wait for something: this is the time that it must not use.
-        assert cpu_ticks(worker.process.pid) - before < 10
+        assert cpu_ticks_within(0.5, worker.process.pid) < 10
 
 
 def test_half_of_a_reply_is_all_that_there_will_be(tmp_path: Path) -> None:

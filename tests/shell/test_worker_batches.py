@@ -10,8 +10,7 @@ import zmq
 from balancer.core.events import Batching, WorkerReply
 from balancer.wire import tasks, values
 from balancer.wire.worker_replies import decode_batch_reply, decode_pong
-from tests.shell.test_worker_main import wait_for_log
-from tests.shell.worker_process import ask, is_running, serving, wait_until_gone
+from tests.shell.worker_process import ask, is_running, serving, wait_for_log, wait_until_gone
 
 
 def send_batch(req: zmq.SyncSocket, *requests: Any) -> None:

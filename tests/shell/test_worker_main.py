@@ -11,23 +11,18 @@ import zmq
 from balancer.wire import tasks, values
 from tests.shell.worker_process import (
     PATIENCE_S,
-    Worker,
     ask,
+    cpu_ticks,
+    cpu_ticks_within,
     is_running,
     link,
     receive,
     send,
     serving,
     started,
+    wait_for_log,
     wait_until_gone,
 )
-
-
-def wait_for_log(worker: Worker, text: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while text not in worker.log():
-        assert time.monotonic() < deadline, f"{text!r} is not in the log: {worker.log()}"
-        time.sleep(0.005)
 
 
 def test_sigterm_while_idle_ends_the_worker_at_once() -> None:
@@ -89,9 +84,7 @@ def test_a_signal_that_is_user_codes_own_does_not_keep_an_idle_worker_busy() -> 
         assert ask(req, "x").status == 200
         worker.process.send_signal(signal.SIGUSR1)
         wait_for_log(worker, "heard")
-        before = cpu_ticks(worker.process.pid)
-        time.sleep(0.3)  # Not to wait for something: this is the time that it must not use.
-        assert cpu_ticks(worker.process.pid) - before < 10
+        assert cpu_ticks_within(0.3, worker.process.pid) < 10
         assert ask(req, "x").status == 200
 
 
@@ -191,11 +184,6 @@ def wait_for_spin(pid: int) -> None:
     while cpu_ticks(pid) < first + 10:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def cpu_ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
 
 
 def test_a_class_that_fails_in_setup_ends_with_its_traceback_and_code_3() -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import msgpack
@@ -120,3 +121,22 @@ def wait_until_gone(pid: int) -> None:
     while is_running(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.005)
+
+
+def wait_for_log(worker: Worker, text: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while text not in worker.log():
+        assert time.monotonic() < deadline, f"{text!r} is not in the log: {worker.log()}"
+        time.sleep(0.005)
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def cpu_ticks_within(duration_s: float, pid: int) -> int:
+    """How much processor time it uses while nobody wants anything of it."""
+    before = cpu_ticks(pid)
+    time.sleep(duration_s)  # Not to wait for something: this is the time that it must not use.
+    return cpu_ticks(pid) - before
