@@ -3,14 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
-from balancer.core.events import Why
+from balancer.core.events import Answer, RequestId, Why, WorkerId
 from balancer.histogram import Histogram, quantile_s
 from balancer.lines import reason_of
 
-EARLIER_MAX = 8
 NOBODY = ""
 """Stands for a pool where a request had an end without a worker."""
 _FAILURES = {why.value: 0 for why in Why}
@@ -32,15 +30,14 @@ class PoolFigures:
     """From arrival to answer, of those that its workers answered."""
     queue_time: Histogram = field(default_factory=Histogram)
     """From arrival to the first try, of those that it had first."""
-    answers: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """Its tries, by how they ended."""
+    """Its tries that ended otherwise, by how."""
 
     def snapshot(self) -> dict[str, Any]:
         return {
             "latency": _of_histogram(self.latency),
             "queue_time": _of_histogram(self.queue_time),
-            "tries": {"answer": self.answers, **_FAILURES, **self.failures},
+            "tries": {"answer": self.latency.counts.total(), **_FAILURES, **self.failures},
         }
 
 
@@ -48,30 +45,11 @@ class PoolFigures:
 class WorkerFigures:
     slot: str
     pool: PoolFigures
-    served: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     busy_s: float = 0.0
     busy_until: float = 0.0
-    incarnation: int = 0
-    started_at: float = 0.0
-    """The latest try's, or batch's, of the latest incarnation."""
-    earlier: dict[int, float] = field(default_factory=dict)
-    """The same of those before it, which may still finish what they hold."""
     took: Histogram = field(default_factory=Histogram)
     """Its tries that ended with an answer."""
-
-    def note_start(self, incarnation: int, now: float) -> None:
-        """The first try of a new incarnation; later ones only have to set ``started_at``."""
-        if len(self.earlier) >= EARLIER_MAX:
-            del self.earlier[next(iter(self.earlier))]
-        self.earlier[self.incarnation] = self.started_at
-        self.incarnation, self.started_at = incarnation, now
-
-    def start_of(self, incarnation: int) -> float:
-        """When the incarnation was given what it holds."""
-        if incarnation == self.incarnation:
-            return self.started_at
-        return self.earlier.get(incarnation, self.started_at)
 
     def note_busy(self, since: float, until: float) -> None:
         """A batch counts once, whatever it holds; a worker is never busy with two things."""
@@ -81,7 +59,7 @@ class WorkerFigures:
     def snapshot(self) -> dict[str, Any]:
         counts = self.took.counts
         return {
-            "served": self.served,
+            "served": counts.total(),
             **_FAILURES,
             **self.failures,
             "busy_ms": round(self.busy_s * 1000, 1),
@@ -119,23 +97,30 @@ class Figures:
         return self._pools[NOBODY]
 
     def count_answers(self, answers: Sequence["Answered"]) -> None:
-        """Of workers, in the order in which they came."""
-        for _, arrived_at, worker, started_at, ended_at, status, is_first_try in answers:
-            worker.served += 1
+        """Good ones by the first worker that was asked, in the order in which they came."""
+        for _, (slot, _), arrived_at, started_at, ended_at in answers:
+            worker = self.workers.get(slot) or self.worker(slot)
             worker.took.note(ended_at - started_at)
-            pool = worker.pool
-            pool.answers += 1
-            pool.latency.note(ended_at - arrived_at)
-            if is_first_try:
-                pool.queue_time.note(started_at - arrived_at)
-            # As ``note_busy``, in place: this is the only work that every good request costs here.
+            worker.pool.latency.note(ended_at - arrived_at)
+            worker.pool.queue_time.note(started_at - arrived_at)
+            # As ``note_busy``, in place: this is all the work that a good request costs here.
             busy_until = worker.busy_until
             worker.busy_s += ended_at - (started_at if started_at > busy_until else busy_until)
             worker.busy_until = ended_at
-            if status != 200:
-                self.by_reason[reason_of(status)] += 1
-        self.by_status.update(map(_STATUS_OF, answers))
+        self.by_status[200] += len(answers)
         self._settle()
+
+    def count_answer(self, answer: Answer, ended_at: float) -> None:
+        """Any other one."""
+        worker, status = self.worker(answer.worker.slot), answer.reply.status
+        worker.took.note(ended_at - answer.started_at)
+        worker.pool.latency.note(ended_at - answer.arrived_at)
+        if not answer.tried:
+            worker.pool.queue_time.note(answer.started_at - answer.arrived_at)
+        worker.note_busy(answer.started_at, ended_at)
+        self.by_status[status] += 1
+        if status != 200:
+            self.by_reason[reason_of(status)] += 1
 
     def _settle(self) -> None:
         for worker in self.workers.values():
@@ -156,10 +141,9 @@ class Figures:
         }
 
 
-_STATUS_OF = itemgetter(5)
-Answered = tuple[int, float, WorkerFigures, float, float, int, bool]
-"""Request, its arrival, its worker, the try's start and end, status, and whether it was the first
-try. A plain tuple, made for each request, costs a quarter of one with names."""
+Answered = tuple[RequestId, WorkerId, float, float, float]
+"""Request, its worker, its arrival, the try's start and end. A plain tuple, made for each request,
+costs a quarter of one with names."""
 
 
 def _of_histogram(histogram: Histogram) -> dict[str, Any]:

@@ -49,7 +49,6 @@ class Observer:
         """Somebody reads lines that are too ordinary for the log."""
         self.has_access_log = has_access_log
         self._request_name = request_name
-        self._arrived_at: dict[RequestId, float] = {}
         self._failed: dict[RequestId, list[OneTry]] = {}
         """The failed tries of open requests."""
         self._uncounted: list[Answered] = []
@@ -61,53 +60,32 @@ class Observer:
         """Count what happened; the lines worth saying. ``event`` is None for expired timers."""
         if type(event) in _ARRIVALS:
             self._figures.totals["requests"] += 1
-            self._arrived_at[event.request] = now  # type: ignore[union-attr]
         elif type(event) is SlotAdded:
             self._figures.add(event.slot, event.pool)
         said: list[Line] = []
         for number, action in enumerate(actions):
-            # Most actions are of two kinds that say nothing.
+            # Almost all actions are of two kinds that say nothing.
             if type(action) is Forward:
-                self._count_try(now, action)
+                self._count_try(action)
             elif type(action) is Answer and self._is_ordinary(action):
-                self._note_answer(now, action)
+                self._uncounted.append(
+                    (action.request, action.worker, action.arrived_at, action.started_at, now)
+                )
+                if len(self._uncounted) >= UNCOUNTED_MAX:
+                    self._count()
             else:
                 following = actions[number + 1 :]
                 said += self._admitted(now, self._note_action(now, action, following))
-        if len(self._uncounted) >= UNCOUNTED_MAX:
-            self._count()
         return said
+
+    def _count_try(self, action: Forward) -> None:
+        totals = self._figures.totals
+        totals["tries"] += 1
+        if action.attempt > 1:
+            totals["failovers"] += 1
 
     def _is_ordinary(self, action: Answer) -> bool:
         return action.reply.status == 200 and not action.tried and not self.has_access_log
-
-    def _count_try(self, now: float, action: Forward) -> None:
-        figures, slot = self._figures, action.worker.slot
-        figures.totals["tries"] += 1
-        if action.attempt > 1:
-            figures.totals["failovers"] += 1
-        worker = figures.workers.get(slot) or figures.worker(slot)
-        if action.worker.incarnation == worker.incarnation:
-            worker.started_at = now
-        else:
-            worker.note_start(action.worker.incarnation, now)
-
-    def _note_answer(self, now: float, action: Answer) -> float:
-        """How long the client has waited for it."""
-        figures, slot, request = self._figures, action.worker.slot, action.request
-        worker = figures.workers.get(slot) or figures.worker(slot)
-        started_at = worker.start_of(action.worker.incarnation)
-        arrived_at, status = self._arrived_at.pop(request), action.reply.status
-        failed = self._failed.pop(request, ()) if action.tried else ()
-        self._uncounted.append((request, arrived_at, worker, started_at, now, status, not failed))
-        if failed or status != 200:
-            reason, error = lines.reason_of(status), lines.shortened(action.reply.error)
-            ended = "error" if reason else "answer"
-            last = OneTry(worker.slot, action.attempts, started_at, now, ended)
-            tries = (*failed, last)
-            story = Story(request, "answered", arrived_at, now, tries, status, reason, error)
-            self._stories.keep(story)
-        return now - arrived_at
 
     def _count(self) -> None:
         """Catch up with those that went well."""
@@ -134,11 +112,11 @@ class Observer:
     ) -> Iterator[Line]:
         totals = self._figures.totals
         match action:
-            case ForwardBatch(_, tries):
+            case ForwardBatch(_, batch):
                 totals["batches"] += 1
-                totals["batched"] += len(tries)
-                for one in tries:
-                    self._count_try(now, one)
+                totals["batched"] += len(batch)
+                for one in batch:
+                    self._count_try(one)
             case TryFailed():
                 self._note_failed_try(now, action)
                 is_logged = action.why is not Why.EMPTY
@@ -146,30 +124,48 @@ class Observer:
                     name = self._request_name(action.request)
                     yield lines.failed_try(name, action, following, is_logged=is_logged)
             case Answer():
-                took_s = self._note_answer(now, action)
+                self._note_answer(now, action)
                 is_logged = bool(action.tried) or self.has_access_log
                 if is_logged or self.is_watched:
                     name = self._request_name(action.request)
+                    took_s = now - action.arrived_at
                     yield lines.answered(name, action, took_s, is_logged=is_logged)
             case Refuse():
-                took_s = self._note_refusal(now, action)
+                self._note_refusal(now, action)
                 is_logged = action.reason not in _QUIET or self.has_access_log
                 if is_logged or self.is_watched:
                     name = self._request_name(action.request)
+                    took_s = now - action.arrived_at
                     yield lines.refused(name, action, took_s, is_logged=is_logged)
             case Ejected():
                 totals["ejections"] += 1
                 yield lines.ejected(action)
             case Readmitted():
                 yield lines.readmitted(action)
-            case ReplyDropped(worker):
+            case ReplyDropped():
                 self._count()
-                figures = self._figures.worker(worker.slot)
-                figures.note_busy(figures.start_of(worker.incarnation), now)
+                self._figures.worker(action.worker.slot).note_busy(action.started_at, now)
                 totals["late_replies"] += 1
             case Forget(request):
                 totals["clients_gone"] += 1
-                self._end(now, Story(request, "gone", 0.0, now, ()))
+                tries = self._failed.pop(request, ())
+                self._stories.keep(Story(request, "gone", action.arrived_at, now, tries))
+
+    def _note_answer(self, now: float, action: Answer) -> None:
+        self._count()
+        self._figures.count_answer(action, now)
+        request, reply, started_at = action.request, action.reply, action.started_at
+        failed, reason = self._failed.pop(request, ()), lines.reason_of(reply.status)
+        if not failed and not reason:
+            good = (request, action.worker, action.arrived_at, started_at, now)
+            self._stories.keep_answers([good])
+            return
+        ended, slot = "error" if reason else "answer", action.worker.slot
+        tries = (*failed, OneTry(slot, action.attempts, started_at, now, ended))
+        error = lines.shortened(reply.error)
+        self._stories.keep(
+            Story(request, "answered", action.arrived_at, now, tries, reply.status, reason, error)
+        )
 
     def _note_failed_try(self, now: float, action: TryFailed) -> None:
         self._count()
@@ -179,26 +175,19 @@ class Observer:
         started_at = now - action.took_s
         worker.note_busy(started_at, now)
         if action.attempt == 1:
-            worker.pool.queue_time.note(started_at - self._arrived_at[action.request])
+            worker.pool.queue_time.note(started_at - action.arrived_at)
         failed = OneTry(worker.slot, action.attempt, started_at, now, action.why.value)
         self._failed.setdefault(action.request, []).append(failed)
 
-    def _note_refusal(self, now: float, action: Refuse) -> float:
-        """How long the client has waited for it."""
+    def _note_refusal(self, now: float, action: Refuse) -> None:
         status, reason = STATUS[action.reason], action.reason.value
         self._figures.by_status[status] += 1
         self._figures.by_reason[reason] += 1
-        story = Story(action.request, "refused", 0.0, now, (), status, reason)
-        took_s = self._end(now, story)
-        self._figures.of_nobody.latency.note(took_s)
-        return took_s
-
-    def _end(self, now: float, story: Story) -> float:
-        """How long it was open."""
-        arrived_at = self._arrived_at.pop(story.request)
-        tries = tuple(self._failed.pop(story.request, ()))
-        self._stories.keep(story._replace(arrived_at=arrived_at, tries=tries))
-        return now - arrived_at
+        self._figures.of_nobody.latency.note(now - action.arrived_at)
+        tries = self._failed.pop(action.request, ())
+        self._stories.keep(
+            Story(action.request, "refused", action.arrived_at, now, tries, status, reason)
+        )
 
     # --- what is asked for ------------------------------------------------------------------------
 
@@ -260,14 +249,14 @@ class Observer:
         return [self._stories.tell(story, now, date_s) for story in found]
 
     def _open_story(self, dispatcher: Dispatcher, name: str) -> Iterator[Story]:
-        for request, arrived_at in self._arrived_at.items():
-            if self._request_name(request) == name:
-                tries = self._failed.get(request, [])
+        for request in dispatcher.requests():
+            if self._request_name(request.id) == name:
+                tries = self._failed.get(request.id, [])
                 now_tried = (
                     OneTry(member.slot, len(tries) + 1, member.held.started_at, None, "running")
                     for member in dispatcher.pools.members()
                     if member.held is not None
-                    and request in member.held.requests
+                    and request.id in member.held.requests
                     and member.state is not State.OVERDUE
                 )
-                yield Story(request, "open", arrived_at, None, (*tries, *now_tried))
+                yield Story(request.id, "open", request.arrived_at, None, (*tries, *now_tried))

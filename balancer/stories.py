@@ -52,7 +52,7 @@ class Stories:
 
     def keep_answers(self, answers: Iterable[Answered]) -> None:
         """Of requests whose first try ended with a good answer; others are told by ``keep``."""
-        self._good.extend(answer for answer in answers if answer[-1] and answer[-2] == 200)
+        self._good.extend(answers)
 
     def named(self, name: str) -> Iterator[Story]:
         """Of a request that is over, if it is still known."""
@@ -95,6 +95,6 @@ class Stories:
 
 
 def _story(answer: Answered) -> Story:
-    request, arrived_at, worker, started_at, ended_at, status, _ = answer
+    request, worker, arrived_at, started_at, ended_at = answer
     tries = (OneTry(worker.slot, 1, started_at, ended_at, "answer"),)
-    return Story(RequestId(request), "answered", arrived_at, ended_at, tries, status)
+    return Story(request, "answered", arrived_at, ended_at, tries, 200)

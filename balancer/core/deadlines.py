@@ -1,8 +1,17 @@
-"""When what is due: a heap of dates, each with the event that it brings."""
+"""When what is due: a heap of dates, each with the event that it brings.
 
+The deadlines of requests have a heap of their own. Each request has one and almost none comes due,
+so it is to cost as little as can be: no alarm that is made and cancelled, but a date that is passed
+over once its request is no longer open.
+"""
+
+from collections.abc import Container
 from heapq import heapify, heappop, heappush
 
-from balancer.core.events import Timer
+from balancer.core.events import DeadlinePassed, RequestId, Timer
+
+_TIDY_FROM = 512
+"""So many dates of requests that are over are no trouble."""
 
 
 class Alarm:
@@ -21,16 +30,31 @@ class Alarm:
 
 
 class Deadlines:
-    """Dates come out in order of time, equal ones in the order in which they were set."""
+    """Dates come out in order of time, equal ones in the order in which they were set, and the
+    deadlines of requests ahead of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_requests: Container[RequestId] = ()) -> None:
+        """Only deadlines of ``open_requests`` come out, whoever they are by then."""
         # Tuples are compared without a line of Python, and no two have the same number.
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = 0
         self._cancelled = 0
+        self._open_requests = open_requests
+        self._requests: list[tuple[float, RequestId]] = []
+        self._tidy_at = _TIDY_FROM
 
     def __len__(self) -> int:
+        """How many are to come, as far as they were set as alarms."""
         return len(self._heap) - self._cancelled
+
+    def set_deadline(self, request: RequestId, when: float) -> None:
+        """DeadlinePassed if the request is open then."""
+        heappush(self._requests, (when, request))
+        if len(self._requests) > self._tidy_at:
+            is_open = self._open_requests.__contains__
+            self._requests = [entry for entry in self._requests if is_open(entry[1])]
+            heapify(self._requests)
+            self._tidy_at = max(_TIDY_FROM, 2 * len(self._requests))
 
     def set(self, when: float, event: Timer) -> Alarm:
         self._order += 1
@@ -53,19 +77,23 @@ class Deadlines:
 
     def next(self) -> float | None:
         """The nearest date, or None."""
-        heap = self._heap
-        while heap:
-            if heap[0][2].event is not None:
-                return heap[0][0]
-            heappop(heap)
+        alarms, requests = self._heap, self._requests
+        while alarms and alarms[0][2].event is None:
+            heappop(alarms)
             self._cancelled -= 1
-        return None
+        while requests and requests[0][1] not in self._open_requests:
+            heappop(requests)
+        if requests and (not alarms or requests[0][0] <= alarms[0][0]):
+            return requests[0][0]
+        return alarms[0][0] if alarms else None
 
     def pop_due(self, now: float) -> Timer | None:
         """The earliest event that is due, or None. One at a time: it may cancel the next."""
         when = self.next()
         if when is None or when > now:
             return None
+        if self._requests and self._requests[0][0] == when:
+            return DeadlinePassed(heappop(self._requests)[1])
         alarm = heappop(self._heap)[2]
         event, alarm.event = alarm.event, None
         return event

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from balancer.core import events as ev
-from balancer.core.deadlines import Alarm, Deadlines
+from balancer.core.deadlines import Alarm
 from balancer.core.events import Action, Event, Reason
+from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
 from balancer.core.placing import Placing
 from balancer.core.pool import Pools
@@ -23,10 +24,10 @@ class Dispatcher:
 
     def __init__(self, limits: Limits, pools: Iterable[str]) -> None:
         self.pools = Pools(pools)
-        self._deadlines = Deadlines()
         self._drain_alarm: Alarm | None = None
         self._actions: list[Action] = []
-        self._requests = Requests(limits, self.pools, self._deadlines, self._actions)
+        self._requests = Requests(limits, self.pools, self._actions)
+        self._deadlines = self._requests.deadlines
         self._placing = Placing(limits, self.pools, self._requests, self._deadlines, self._actions)
         self._workers = workers = Workers(
             limits, self.pools, self._requests, self._placing, self._deadlines, self._actions
@@ -62,13 +63,16 @@ class Dispatcher:
     def step(self, event: Event, now: float) -> list[Action]:
         """What to do because of this event."""
         self._handlers[type(event)](event, now)
-        return self._take_actions()
+        actions = self._actions.copy()
+        self._actions.clear()
+        return actions
 
     def expire(self, now: float) -> list[Action]:
         """What to do because of the time: one due date after another, each may cancel the next."""
+        actions: list[Action] = []
         while (event := self._deadlines.pop_due(now)) is not None:
-            self._handlers[type(event)](event, now)
-        return self._take_actions()
+            actions += self.step(event, now)
+        return actions
 
     def next_deadline(self) -> float | None:
         """The instant at which ``expire`` has something to do, or None."""
@@ -87,6 +91,10 @@ class Dispatcher:
     def open_requests(self) -> int:
         return len(self._requests)
 
+    def requests(self) -> list[Request]:
+        """The open ones, for reading."""
+        return self._requests.all()
+
     @property
     def queue(self) -> Queue:
         return self._requests.queue
@@ -95,15 +103,11 @@ class Dispatcher:
         """How many tries after failures were made lately, and how many may be."""
         return self._placing.retry_budget(now)
 
-    def _take_actions(self) -> list[Action]:
-        actions = self._actions.copy()
-        self._actions.clear()
-        return actions
-
     # --- requests and their clients -----------------------------------------------------------
 
     def _on_request_unreadable(self, event: ev.RequestUnreadable, now: float) -> None:
-        self._actions.append(ev.Refuse(event.request, Reason.MALFORMED, detail=event.error))
+        refusal = ev.Refuse(event.request, Reason.MALFORMED, detail=event.error, arrived_at=now)
+        self._actions.append(refusal)
 
     def _on_once_names_known(self, event: ev.OnceNamesKnown, now: float) -> None:
         self._requests.once_names.learn(event.names)

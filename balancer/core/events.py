@@ -1,5 +1,6 @@
 """The vocabulary of the core: what happened (events, timers included) and what to do (actions)."""
 
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -342,6 +343,10 @@ class Answer:
     reply: WorkerReply
     attempts: int
     tried: tuple[FailedTry, ...]
+    arrived_at: float = field(default=0.0, compare=False)
+    """For whoever watches, like the next: the request's own date."""
+    started_at: float = field(default=0.0, compare=False)
+    """When the worker was given it."""
 
 
 @record
@@ -355,6 +360,7 @@ class Refuse:
     may_have_run: bool = False
     retry_after_s: float | None = None
     detail: str = ""
+    arrived_at: float = field(default=0.0, compare=False)
 
 
 @record
@@ -362,6 +368,7 @@ class Forget:
     """The client is gone: drop what is kept for its request, there is nobody to tell."""
 
     request: RequestId
+    arrived_at: float = field(default=0.0, compare=False)
 
 
 @record
@@ -407,6 +414,7 @@ class TryFailed:
     attempt: int
     why: Why
     took_s: float
+    arrived_at: float = field(default=0.0, compare=False)
 
 
 @record
@@ -415,6 +423,7 @@ class ReplyDropped:
 
     worker: WorkerId
     request: RequestId
+    started_at: float = field(default=0.0, compare=False)
 
 
 Action = (

@@ -32,6 +32,9 @@ from balancer.core.pool import Held, Member, Pool, Pools, State
 from balancer.core.pool import Signal as LinkSignal
 from balancer.core.requests import Requests
 
+# What every request asks for: until Python 3.12 a member's look-up costs ten times a name's.
+_IDLE, _EJECTED, _FORWARDED = State.IDLE, State.EJECTED, LinkSignal.FORWARDED
+
 
 class Placing:
     """Writes what is to be done into ``actions``, in order."""
@@ -77,7 +80,7 @@ class Placing:
     def serve(self, member: Member, now: float) -> None:
         """Give the free worker what waits for it; a request that can't finish makes room."""
         self._serve_line(member, now)
-        if self._suspects.are_waiting:
+        if self._suspects.waiting:
             self.place_all(now)  # for whom they waited, and who is idle, need not be this one
 
     def fill_ended(self, pool_name: str, now: float) -> None:
@@ -88,24 +91,25 @@ class Placing:
                     self._serve_line(member, now)
 
     def _serve_line(self, member: Member, now: float) -> None:
-        while member.state is State.IDLE:
-            request = self._next_for(member, now)
-            if request is None:
+        limits, queue = self.limits, self._queue
+        while member.state is _IDLE:
+            if limits.batch_wait_s:
+                request = self._next_with_company(member, now)
+            else:
+                request = queue.first_for(member)
+            if request is None or request.gives_way:
                 break
             others = None
-            if self.limits.batch_max > 1:
-                others = companions(request, member, self._queue, self.limits, now)
-            self._queue.remove(request)
+            if limits.batch_max > 1:
+                others = companions(request, member, queue, limits, now)
+            queue.remove(request)
             if others:
                 self._forward_batch([request, *others], member, now)
             else:
                 self._forward(request, member, now)
 
-    def _next_for(self, member: Member, now: float) -> Request | None:
+    def _next_with_company(self, member: Member, now: float) -> Request | None:
         """The first of the worker's line, unless all there give way to others or wait for them."""
-        request = self._queue.first_for(member)
-        if not self.limits.batch_wait_s or request is None:
-            return request if request is not None and not request.gives_way else None
         first: Request | None = None
         for request in self._queue.line_of(member):
             if request.gives_way:
@@ -171,13 +175,15 @@ class Placing:
 
     def _has_room_for(self, request: Request) -> bool:
         limits, queue = self.limits, self._queue
+        size_bytes = queue.size_bytes + request.size_bytes
+        if len(queue.places) < limits.queue_limit and size_bytes <= limits.queue_limit_bytes:
+            return True
         # A failed try finds a full queue with room for what the workers hold, so that a few deaths
         # refuse nobody. Without a bound, a worker that declines all it gets would fill it forever.
         extra = len(self._pools) * limits.batch_max if request.attempts else 0
         return (
             len(queue) < limits.queue_limit + extra
-            and queue.size_bytes + request.size_bytes
-            <= limits.queue_limit_bytes + extra * limits.max_body_bytes
+            and size_bytes <= limits.queue_limit_bytes + extra * limits.max_body_bytes
         )
 
     def _watch_wait(self, request: Request, wait: Wait, now: float) -> None:
@@ -227,7 +233,8 @@ class Placing:
             self._budget.note_first_try(now)
         expires_at = min(request.deadline, now + request.try_timeout_s)
         remaining_s = request.deadline - now
-        wants_time = not is_accompanied and may_be_misjudged(member, self.limits)
+        may_batch = self.limits.batch_max > 1
+        wants_time = may_batch and not is_accompanied and may_be_misjudged(member, self.limits)
         return Forward(
             member.worker, request.id, request.attempts, remaining_s, expires_at, wants_time
         )
@@ -235,24 +242,19 @@ class Placing:
     def _hand_over(
         self, requests: tuple[RequestId, ...], member: Member, now: float, expires_at: float
     ) -> None:
-        """The worker holds the requests from now on, for as long as our patience lasts."""
-        # A client's impatience is no reason to blame a worker: it has at least our own patience.
-        patience_ends_at = now + self.limits.try_timeout_s
-        give_up_at = max(expires_at, patience_ends_at) + self.limits.hang_kill_after_s
-        self._deadlines.cancel(member.alarm)
-        # Not at the same date as a deadline that was set later: the deadline comes first.
-        if member.try_alarm is None or not member.try_alarm.when < expires_at:
+        """The worker holds the requests from now on."""
+        if member.alarm is not None:
+            self._deadlines.cancel(member.alarm)
+            member.alarm = None
+        if member.try_alarm is None or member.try_alarm.when > expires_at:
             self._deadlines.cancel(member.try_alarm)
             member.try_alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker))
-        member.held = Held(
-            requests,
-            now,
-            expires_at,
-            give_up_at,
-            is_full=expires_at >= patience_ends_at,
-            is_last_resort=member.state is State.EJECTED,
-        )
-        self._pools.move(member, LinkSignal.FORWARDED)
+        limits = self.limits
+        patience_ends_at = now + limits.try_timeout_s
+        give_up_at = max(expires_at, patience_ends_at) + limits.hang_kill_after_s
+        is_last_resort = member.state is _EJECTED
+        member.held = Held(requests, now, expires_at, patience_ends_at, give_up_at, is_last_resort)
+        self._pools.move(member, _FORWARDED)
 
     def fail_try(self, request: Request, member: Member, why: Why, now: float) -> None:
         """End the request's current try; go on with the next worker, or stop here."""

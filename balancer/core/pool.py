@@ -6,8 +6,7 @@ Rule 2: a worker in rotation holds at most one try, and is idle exactly when it 
 States and signals are texts, for the hash of a plain Enum is computed in Python at each look-up.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,14 +71,20 @@ class Held:
     """One, or those of a batch in their order."""
     started_at: float
     expires_at: float
+    patience_ends_at: float
+    """When it has had all the time that a worker gets. A client's impatience is no reason to blame
+    it: with less time than this, running out of it is not the worker's fault."""
     give_up_at: float
     """When the worker is given up as hanging."""
-    is_full: bool
-    """It has all the time that a try can have: running out of it is the worker's fault."""
     is_last_resort: bool
     """The worker was ejected when it got the try."""
     alarm: Alarm | None = None
     """When it is killed, once its time is over."""
+
+    @property
+    def is_full(self) -> bool:
+        """It has all the time that a try can have."""
+        return self.expires_at >= self.patience_ends_at
 
 
 class Member:
@@ -132,7 +137,7 @@ class Pool:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[str, Member] = {}
-        self.idle: OrderedDict[str, Member] = OrderedDict()
+        self.idle: dict[str, Member] = {}
         """The last is asked first. Who has replied just now is warm; the others may sleep on, and
         whoever is new or was ejected comes after all that are known to be good."""
         self.serving = 0
@@ -144,18 +149,10 @@ class Pool:
 
 
 _SERVING = {State.IDLE, State.BUSY}
-_MOVES = {
-    (before, signal): (
-        state,
-        (state in _SERVING) - (before in _SERVING),
-        (state is State.EJECTED) - (before is State.EJECTED),
-    )
-    for (before, signal), state in LINK.items()
-}
-"""LINK, with what each of its rows adds to a pool's numbers."""
 
 # What every request asks for: until Python 3.12 a member's look-up costs ten times a name's.
-_DOWN, _IDLE, _REPLIED = State.DOWN, State.IDLE, Signal.REPLIED
+_DOWN, _IDLE, _BUSY = State.DOWN, State.IDLE, State.BUSY
+_REPLIED = Signal.REPLIED
 
 
 class Pools:
@@ -167,6 +164,10 @@ class Pools:
         self._members: dict[str, Member] = {}
         self._newest: dict[str, int] = {}
         """The highest incarnation that came to a slot since it was added, forgotten or not."""
+        self._up: dict[WorkerId, Member] = {}
+        """All that are not down."""
+        self.find: Callable[[WorkerId], Member | None] = self._up.get
+        """The member that this very incarnation fills; None if it is of the past."""
         self._aside: dict[WorkerId, Member] = {}
         """Beside the one in its slot: successors that are not ready yet, and the retired that
         finish what they hold."""
@@ -216,13 +217,6 @@ class Pools:
 
     # --- incarnations -----------------------------------------------------------------------------
 
-    def find(self, worker: WorkerId) -> Member | None:
-        """The member that this very incarnation fills; None if it is of the past."""
-        member = self._members.get(worker.slot)
-        if member is None or member.worker != worker or member.state is _DOWN:
-            return self._aside.get(worker)
-        return member
-
     def in_slot(self, worker: WorkerId) -> Member | None:
         """The slot's member if this incarnation is newer than all that were known there."""
         member = self._members.get(worker.slot)
@@ -269,16 +263,27 @@ class Pools:
 
     def move(self, member: Member, signal: Signal) -> None:
         """Move its state by the table; who stood aside and is down is forgotten."""
-        before, pool = member.state, member.pool
-        state, serving, ejected = _MOVES[before, signal]
-        pool.serving += serving
-        pool.ejected += ejected
+        before, idle = member.state, member.pool.idle
+        member.state = state = LINK[before, signal]
         if before is _IDLE:
-            del pool.idle[member.slot]
+            del idle[member.slot]
+            if state is _BUSY:
+                return
         elif state is _IDLE:
-            pool.idle[member.slot] = member
+            idle[member.slot] = member
+            if signal is _REPLIED and before is _BUSY:
+                return
             if signal is not _REPLIED:
-                pool.idle.move_to_end(member.slot, last=False)
-        member.state = state
-        if state is _DOWN and self._aside:
+                member.pool.idle = {member.slot: member, **idle}
+        self._note_move(member, before, state)
+
+    def _note_move(self, member: Member, before: State, state: State) -> None:
+        """It has not just become busy or free: others may be concerned."""
+        pool = member.pool
+        pool.serving += (state in _SERVING) - (before in _SERVING)
+        pool.ejected += (state is State.EJECTED) - (before is State.EJECTED)
+        if before is _DOWN:
+            self._up[member.worker] = member
+        elif state is _DOWN:
+            del self._up[member.worker]
             self._aside.pop(member.worker, None)

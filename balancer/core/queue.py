@@ -23,39 +23,41 @@ class Queue:
 
     def __init__(self) -> None:
         self._lines: dict[str | None, Line] = {}
-        self._place: dict[RequestId, dict[RequestId, Request]] = {}
-        """Everybody's part of a line. Its own order is that in which they joined the queue."""
+        self.places: dict[RequestId, dict[RequestId, Request]] = {}
+        """Everybody's part of a line, in the order in which they joined the queue: for reading."""
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self.places)
 
     def __contains__(self, request: RequestId) -> bool:
-        return request in self._place
+        return request in self.places
 
     def __iter__(self) -> Iterator[Request]:
-        return (part[request] for request, part in self._place.items())
+        return (part[request] for request, part in self.places.items())
 
     def add(self, request: Request, pool: Pool | None) -> None:
         """Wait for the pool's next free worker, or with None for somebody to come back."""
         name = pool.name if pool is not None else None
-        if name not in self._lines:
-            self._lines[name] = tuple({} for _ in range(_PARTS))
-        part = self._lines[name][_urgency(request)]
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = tuple({} for _ in range(_PARTS))
+        part = line[_urgency(request)]
         part[request.id] = request
-        self._place[request.id] = part
+        self.places[request.id] = part
         self.size_bytes += request.size_bytes
 
     def remove(self, request: Request) -> None:
-        del self._place.pop(request.id)[request.id]
+        del self.places.pop(request.id)[request.id]
         self.size_bytes -= request.size_bytes
 
     def first_for(self, member: Member) -> Request | None:
         """The request that this worker should take next, or None; it stays in the queue."""
         for part in self._lines.get(member.pool.name, ()):
-            for request in part.values():
-                if member.slot not in request.excluded:
-                    return request
+            if part:
+                for request in part.values():
+                    if member.slot not in request.excluded:
+                        return request
         return None
 
     def line_of(self, member: Member) -> Iterator[Request]:
@@ -73,7 +75,7 @@ class Queue:
         """Empty the queue; the requests come in order, to be placed anew in that order."""
         requests = sorted(self, key=_urgency)
         self._lines.clear()
-        self._place.clear()
+        self.places.clear()
         self.size_bytes = 0
         return requests
 

@@ -5,7 +5,6 @@ from balancer.core.events import (
     Action,
     Answer,
     ClientId,
-    DeadlinePassed,
     Forget,
     Reason,
     Refuse,
@@ -23,24 +22,25 @@ from balancer.core.pool import Held, Pools
 from balancer.core.queue import Queue
 from balancer.core.suspects import Suspects
 
+# What every request asks for: until Python 3.12 a member's look-up costs ten times a name's.
+_TRYING, _ANSWERED = Phase.TRYING, Signal.ANSWERED
+
 
 class Requests:
     """Writes what is to be done into ``actions``, in order."""
 
-    def __init__(
-        self, limits: Limits, pools: Pools, deadlines: Deadlines, actions: list[Action]
-    ) -> None:
+    def __init__(self, limits: Limits, pools: Pools, actions: list[Action]) -> None:
         self.queue = Queue()
         self.limits = limits
         self.is_draining = False
         """Nothing new is taken in."""
         self._pools = pools
-        self._deadlines = deadlines
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
+        self.deadlines = Deadlines(self._open)
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
         self.once_names = OnceNames(limits)
-        self.suspects = Suspects(limits, deadlines)
+        self.suspects = Suspects(limits, self.deadlines)
 
     def reconfigure(self, limits: Limits) -> None:
         """Decide by these limits from now on; open requests keep the dates that they have."""
@@ -78,11 +78,14 @@ class Requests:
         if reason is not None:
             if not of_client:
                 del self._clients[event.client]
-            wait_s = self._retry_after_s(reason)
-            may_have_run = reason is Reason.DUPLICATE
-            self._actions.append(
-                Refuse(event.request, reason, may_have_run=may_have_run, retry_after_s=wait_s)
+            refusal = Refuse(
+                event.request,
+                reason,
+                may_have_run=reason is Reason.DUPLICATE,
+                retry_after_s=self._retry_after_s(reason),
+                arrived_at=now,
             )
+            self._actions.append(refusal)
             return None
         limits = self.limits
         timeout_s = limits.deadline_s if event.timeout_s is None else event.timeout_s
@@ -93,7 +96,7 @@ class Requests:
         of_client[request.id] = request
         if event.once:
             self.once_names.add(request)
-        request.deadline_alarm = self._deadlines.set(deadline, DeadlinePassed(request.id))
+        self.deadlines.set_deadline(request.id, deadline)
         return request
 
     def _objection(self, event: RequestArrived, open_requests: int) -> Reason | None:
@@ -109,9 +112,22 @@ class Requests:
 
     # --- how a request ends -------------------------------------------------------------------
 
-    def answer(self, request: Request, worker: WorkerId, reply: WorkerReply) -> None:
-        self._close(request, Signal.ANSWERED)
-        self._actions.append(Answer(request.id, worker, reply, request.attempts, request.tried))
+    def answer(
+        self, request: Request, worker: WorkerId, reply: WorkerReply, started_at: float
+    ) -> None:
+        """The worker, which has had it since ``started_at``, has the answer."""
+        self._close(request, _ANSWERED)
+        self._actions.append(
+            Answer(
+                request.id,
+                worker,
+                reply,
+                request.attempts,
+                request.tried,
+                request.arrived_at,
+                started_at,
+            )
+        )
 
     def give_up(self, request: Request, now: float) -> None:
         """Refuse it because nobody is left to ask."""
@@ -134,25 +150,25 @@ class Requests:
                 request.may_have_run,
                 self._retry_after_s(reason),
                 detail,
+                request.arrived_at,
             )
         )
 
     def drop(self, request: Request) -> None:
         """Its client is gone: there is nobody to tell."""
         self._close(request, Signal.CLIENT_GONE)
-        self._actions.append(Forget(request.id))
+        self._actions.append(Forget(request.id, request.arrived_at))
 
     def _close(self, request: Request, signal: Signal) -> None:
         """The request is over: nothing of it stays but the try that a worker may still hold."""
-        was_trying = request.phase is Phase.TRYING
+        was_trying = request.phase is _TRYING
         if not was_trying:
             if request.id in self.queue:
                 self.queue.remove(request)
             for alarm in (request.queue_alarm, request.grace_alarm, request.way_alarm):
-                self._deadlines.cancel(alarm)
+                self.deadlines.cancel(alarm)
         request.move(signal)
-        self._deadlines.cancel(request.deadline_alarm)
-        if request.once and not (signal is Signal.ANSWERED or request.may_have_run or was_trying):
+        if request.once and not (signal is _ANSWERED or request.may_have_run or was_trying):
             self.once_names.forget(request)
         del self._open[request.id]
         if request.strikes > 1 or request.has_hung:
@@ -166,7 +182,9 @@ class Requests:
         """Write down how its try ended. The phase is the caller's to move."""
         took_s = now - request.tried_at
         request.note_failed_try(worker, why, took_s)
-        self._actions.append(TryFailed(worker, request.id, request.attempts, why, took_s))
+        self._actions.append(
+            TryFailed(worker, request.id, request.attempts, why, took_s, request.arrived_at)
+        )
 
     # --- what newcomers may expect ------------------------------------------------------------
 

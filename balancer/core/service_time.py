@@ -19,12 +19,14 @@ class ServiceTime:
 
     def note(self, took_s: float, requests: int) -> None:
         """A worker has replied after so long to so many requests."""
-        each_s = took_s / requests
+        gain = _GAIN
+        if requests > 1:
+            took_s /= requests
+            gain = min(0.5, _GAIN * requests)
         if not self.mean_s:
-            self.mean_s, self._deviation_s = each_s, each_s / 2
+            self.mean_s, self._deviation_s = took_s, took_s / 2
             return
-        gain = min(0.5, _GAIN * requests)
-        error_s = each_s - self.mean_s
+        error_s = took_s - self.mean_s
         self.mean_s += gain * error_s
         self._deviation_s += gain * (abs(error_s) - self._deviation_s)
 

@@ -24,25 +24,21 @@ class Suspects:
         self.limits = limits
         self._deadlines = deadlines
         self._open: dict[RequestId, Request] = {}
-        self._waiting: dict[RequestId, Request] = {}
-
-    @property
-    def are_waiting(self) -> bool:
-        """Whether somebody gives way: the end of any try may be what it waits for."""
-        return bool(self._waiting)
+        self.waiting: dict[RequestId, Request] = {}
+        """Who gives way: the end of any try may be what they wait for."""
 
     def add(self, request: Request, now: float) -> None:
         """Have it wait for better times, as far as that leaves time for a whole try."""
         self._open[request.id] = request
         if request.deadline - request.try_timeout_s > now:
-            self._waiting[request.id] = request
+            self.waiting[request.id] = request
             request.gives_way = True
             request.hurry_ends_at = now + self.limits.hang_kill_after_s / 2
             self._begin_patience(request, now)
 
     def note_failure(self, now: float) -> None:
         """One more worker is away because of a suspect: the others' patience begins anew."""
-        for request in self._waiting.values():
+        for request in self.waiting.values():
             self._begin_patience(request, now)
 
     def _begin_patience(self, request: Request, now: float) -> None:
@@ -61,18 +57,18 @@ class Suspects:
         if request.gives_way:
             request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
         else:
-            self._waiting.pop(request.id, None)
+            self.waiting.pop(request.id, None)
 
     def let_go(self, request: Request) -> None:
         """It is forwarded. Until that has failed it gives way no more."""
         self._deadlines.cancel(request.way_alarm)
         request.way_alarm = None
         request.gives_way = request.waits_last = False
-        self._waiting.pop(request.id, None)
+        self.waiting.pop(request.id, None)
 
     def forget(self, request: Request) -> None:
         self._open.pop(request.id, None)
-        self._waiting.pop(request.id, None)
+        self.waiting.pop(request.id, None)
 
     def must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
         """Whether it had better wait until the pool has got over what happened lately.

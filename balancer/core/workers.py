@@ -21,7 +21,6 @@ from balancer.core.events import (
     TryTimedOut,
     Why,
     WorkerConnected,
-    WorkerId,
     WorkerLost,
     WorkerReady,
     WorkerReply,
@@ -85,6 +84,7 @@ class Workers:
         if member is None or member.state is not State.CONNECTING:
             return
         self._deadlines.cancel(member.alarm)
+        member.alarm = None
         member.batching = event.batching
         older = self._pools.succeed(member)
         if older is not None:
@@ -154,46 +154,56 @@ class Workers:
     # --- they reply, or do not --------------------------------------------------------------------
 
     def replied(self, event: ReplyArrived, now: float) -> None:
-        self._take_replies(event.worker, (event.reply,), event.took_s, now)
+        member, reply = self._pools.find(event.worker), event.reply
+        if member is None or member.held is None:
+            return
+        held = member.held
+        if len(held.requests) > 1:
+            self.batch_replied(BatchReplied(event.worker, (_GARBLED,) * len(held.requests)), now)
+            return
+        is_late = self._end_try(member, held, event.took_s, now)
+        if reply.outcome is not _ANSWER or member.bad_tries or member.ejections:
+            self._judge(member, {reply.outcome}, is_late, now)
+        self._settle_reply(member, held, held.requests[0], reply, now)
+        self._go_on(member, held, is_late, now)
 
     def batch_replied(self, event: BatchReplied, now: float) -> None:
-        self._take_replies(event.worker, event.replies, event.took_s, now)
-
-    def _take_replies(
-        self,
-        worker: WorkerId,
-        replies: tuple[WorkerReply, ...],
-        took_s: float | None,
-        now: float,
-    ) -> None:
-        member = self._pools.find(worker)
-        held = self._take_held(member) if member is not None else None
-        if member is None or held is None:
+        member, replies = self._pools.find(event.worker), event.replies
+        if member is None or member.held is None:
             return
+        held = member.held
         if len(replies) != len(held.requests):
             replies = (_GARBLED,) * len(held.requests)
-        is_late = member.state is _OVERDUE
-        self._pools.move(member, _REPLIED)
-        is_plain = len(replies) == 1 and replies[0].outcome is _ANSWER
-        if member.bad_tries or member.ejections or not is_plain:
-            self._judge(member, replies, is_late, now)
-        took_s = now - held.started_at if took_s is None else min(took_s, now - held.started_at)
-        member.pool.service.note(took_s, len(replies))
+        is_late = self._end_try(member, held, event.took_s, now)
+        self._judge(member, {reply.outcome for reply in replies}, is_late, now)
         for request, reply in zip(held.requests, replies, strict=True):
-            self._settle_reply(member, request, reply, now)
-        if member.state is _DOWN:
-            self._release(member)
+            self._settle_reply(member, held, request, reply, now)
+        self._go_on(member, held, is_late, now)
+
+    def _end_try(self, member: Member, held: Held, took_s: float | None, now: float) -> bool:
+        """It holds nothing any more; whether its time was over."""
+        is_late = member.state is _OVERDUE
+        if held.alarm is not None:
+            self._deadlines.cancel(held.alarm)
+        member.held = None
+        self._pools.move(member, _REPLIED)
+        elapsed_s = now - held.started_at
+        took_s = elapsed_s if took_s is None or took_s > elapsed_s else took_s
+        member.pool.service.note(took_s, len(held.requests))
+        return is_late
+
+    def _go_on(self, member: Member, held: Held, is_late: bool, now: float) -> None:
+        """Give it what waits for it."""
         if member.state is _IDLE and not is_late and not held.is_last_resort:
             self._placing.serve(member, now)
-        else:
-            # It was not in rotation, or is not any more: who waits may belong elsewhere now.
-            self._placing.place_all(now)
+            return
+        if member.state is _DOWN:
+            self._release(member)
+        # It was not in rotation, or is not any more: who waits may belong elsewhere now.
+        self._placing.place_all(now)
 
-    def _judge(
-        self, member: Member, replies: tuple[WorkerReply, ...], is_late: bool, now: float
-    ) -> None:
+    def _judge(self, member: Member, outcomes: set[Outcome], is_late: bool, now: float) -> None:
         """Keep its record; eject it if that is too bad."""
-        outcomes = {reply.outcome for reply in replies}
         if Outcome.GARBLED in outcomes and not is_late:
             member.bad_tries += 1
         elif outcomes & _GOOD and not is_late:
@@ -208,11 +218,13 @@ class Workers:
             self._pools.move(member, Signal.EJECTED)
             self._actions.append(Ejected(member.worker, duration_s))
 
-    def _settle_reply(self, member: Member, id: RequestId, reply: WorkerReply, now: float) -> None:
+    def _settle_reply(
+        self, member: Member, held: Held, id: RequestId, reply: WorkerReply, now: float
+    ) -> None:
         """Give the reply to its request, if that is still open: late or not, it is the answer."""
         request = self._requests.find(id)
         if request is not None and reply.outcome is _ANSWER:
-            self._requests.answer(request, member.worker, reply)
+            self._requests.answer(request, member.worker, reply, held.started_at)
             return
         if request is not None:
             request.excluded |= {member.slot}  # it would only say the same again
@@ -220,7 +232,7 @@ class Workers:
             why = _FAILURES.get(reply.outcome, Why.UNDELIVERED)
             self._placing.fail_try(request, member, why, now)
         else:
-            self._actions.append(ReplyDropped(member.worker, id))
+            self._actions.append(ReplyDropped(member.worker, id, held.started_at))
 
     def try_timed_out(self, event: TryTimedOut, now: float) -> None:
         member = self._pools.find(event.worker)
@@ -255,6 +267,7 @@ class Workers:
     def ejection_ended(self, event: EjectionEnded, now: float) -> None:
         member = self._pools.find(event.worker)
         assert member is not None
+        member.alarm = None
         self._actions.append(Readmitted(event.worker))
         self._pools.move(member, Signal.READMITTED)
         self._placing.place_all(now)

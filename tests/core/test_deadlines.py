@@ -1,9 +1,10 @@
-"""The heap of dates: order, cancelling, and that cancelled dates do not pile up."""
+"""The heaps of dates: order, cancelling, and that dates of no more use do not pile up."""
 
 import gc
+import tracemalloc
 
 from balancer.core.deadlines import Alarm, Deadlines
-from balancer.core.events import DeadlinePassed, RequestId
+from balancer.core.events import DeadlinePassed, RequestId, TryTimedOut, WorkerId
 
 
 def event(number: int) -> DeadlinePassed:
@@ -89,3 +90,45 @@ def test_tidying_keeps_every_live_date_in_order() -> None:
     assert len(deadlines) == 100
     live = sorted(range(0, 1000, 10), key=lambda number: (number % 7, number))
     assert [deadlines.pop_due(1009.0) for _ in live] == [event(number) for number in live]
+
+
+# --- deadlines of requests ------------------------------------------------------------------------
+
+
+def test_a_deadline_comes_out_if_its_request_is_open_then() -> None:
+    open_requests = {RequestId(1), RequestId(2), RequestId(3)}
+    deadlines = Deadlines(open_requests)
+    for number in open_requests:
+        deadlines.set_deadline(number, 1000.0 + number)
+    assert deadlines.next() == 1001.0
+    open_requests.remove(RequestId(1))
+    assert deadlines.next() == 1002.0
+    assert [deadlines.pop_due(1009.0) for _ in range(3)] == [event(2), event(3), None]
+
+
+def test_deadlines_and_alarms_come_out_in_one_order_and_deadlines_first() -> None:
+    deadlines = Deadlines({RequestId(1), RequestId(3)})
+    tried_in_vain = TryTimedOut(WorkerId("a", 1))
+    deadlines.set(1003.0, tried_in_vain)
+    deadlines.set(1002.0, tried_in_vain)
+    deadlines.set_deadline(RequestId(3), 1003.0)
+    deadlines.set_deadline(RequestId(1), 1001.0)
+    assert [deadlines.pop_due(1002.5) for _ in range(3)] == [event(1), tried_in_vain, None]
+    assert [deadlines.pop_due(1003.0) for _ in range(3)] == [event(3), tried_in_vain, None]
+
+
+def test_a_hundred_thousand_deadlines_of_the_past_leave_nothing_behind() -> None:
+    open_requests = {RequestId(number) for number in range(300)}
+    deadlines = Deadlines(open_requests)
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            deadlines.set_deadline(RequestId(number), 900_000.0 - number)
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(300, 100_300):
+            deadlines.set_deadline(RequestId(number), 1000.0 + number)
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000
+    finally:
+        tracemalloc.stop()
+    expected = [event(number) for number in reversed(range(300))]
+    assert [deadlines.pop_due(1_000_000.0) for _ in range(301)] == [*expected, None]

@@ -8,11 +8,15 @@ from balancer.core.events import (
     ClientId,
     DrainStarted,
     Event,
+    Forget,
     Forward,
     Reason,
+    Refuse,
+    ReplyDropped,
     RequestArrived,
     RequestId,
     RequestUnreadable,
+    TryFailed,
     Why,
     WorkerId,
 )
@@ -47,6 +51,47 @@ def test_a_worker_is_told_how_much_time_is_left_and_when_not_to_begin() -> None:
     story.at(1000.0, request(2, timeout_s=4.0))
     story.at(1001.0, answer("a"))
     assert story.actions[-1] == Forward(WorkerId("a", 1), RequestId(2), 1, 3.0, 1004.0)
+
+
+def test_whoever_watches_is_told_when_it_arrived_and_when_the_answering_try_began() -> None:
+    story = Story("a", "b", try_timeout_s=1.0, hang_kill_after_s=9.0)
+    story.at(1000.0, request(1), request(2), request(3))
+    story.at(1000.25, empty("a"))
+    failed, forward = story.actions
+    assert isinstance(failed, TryFailed)
+    assert isinstance(forward, Forward)
+    assert (failed.request, failed.arrived_at) == (1, 1000.0)
+    assert forward.request == 3
+    story.at(1000.5, answer("b"))
+    assert (story.answer().arrived_at, story.answer().started_at) == (1000.0, 1000.0)
+    story.at(1001.75)
+    story.at(1002.0, answer("a"))  # late: its try has timed out, and another may be going on
+    assert story.answer().request == 3
+    assert (story.answer().arrived_at, story.answer().started_at) == (1000.0, 1000.25)
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [(leaves(), Forget), (DrainStarted(0.0), Refuse), (request(2, size_bytes=1 << 40), Refuse)],
+)
+def test_whoever_watches_is_told_when_a_request_arrived_that_gets_no_answer(
+    event: Event, kind: type[Refuse | Forget]
+) -> None:
+    story = Story("a")
+    story.at(1000.0, request(1))
+    story.at(1000.5, event)
+    (end,) = (action for action in story.actions if isinstance(action, kind))
+    assert end.arrived_at == (1000.5 if end.request == 2 else 1000.0)
+
+
+def test_whoever_watches_is_told_when_a_dropped_reply_was_begun() -> None:
+    story = Story("a")
+    story.at(1000.0, request(1))
+    story.at(1000.5, leaves())
+    story.at(1000.75, answer("a"))
+    (dropped,) = story.actions
+    assert isinstance(dropped, ReplyDropped)
+    assert dropped.started_at == 1000.0
 
 
 def test_an_error_of_the_handler_is_an_answer_and_never_retried() -> None:

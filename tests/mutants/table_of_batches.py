@@ -178,12 +178,14 @@ BATCHES: dict[str, Slips] = {
             "        if member is None or member.state is not State.CONNECTING:\n"
             "            return\n"
             "        self._deadlines.cancel(member.alarm)\n"
+            "        member.alarm = None\n"
             "        member.batching = event.batching\n",
             "        if member is not None:\n"
             "            member.batching = event.batching\n"
             "        if member is None or member.state is not State.CONNECTING:\n"
             "            return\n"
-            "        self._deadlines.cancel(member.alarm)\n",
+            "        self._deadlines.cancel(member.alarm)\n"
+            "        member.alarm = None\n",
         ),
     },
     "service_time.py": {

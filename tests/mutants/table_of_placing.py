@@ -13,20 +13,20 @@ PLACING: dict[str, Slips] = {
             "        self._deadlines.next()",
         ),
         "a free worker takes one request and no more": (
-            "        while member.state is State.IDLE:\n            request = self._next_for",
-            "        while not self._queue.size_bytes:\n            request = self._next_for",
+            "        while member.state is _IDLE:\n            if limits",
+            "        while not queue.size_bytes:\n            if limits",
         ),
         "the end of a suspect's try is no news to the next suspect": (
-            "        if self._suspects.are_waiting:\n",
-            "        if self._suspects.are_waiting and member.state is not State.IDLE:\n",
+            "        if self._suspects.waiting:\n",
+            "        if self._suspects.waiting and member.state is not State.IDLE:\n",
         ),
         "the queue may hold one more": (
             "len(queue) < limits.queue_limit + extra",
             "len(queue) <= limits.queue_limit + extra",
         ),
         "the queue's bytes are not counted": (
-            "            and queue.size_bytes + request.size_bytes\n",
-            "            and request.size_bytes\n",
+            "size_bytes = queue.size_bytes + request.size_bytes",
+            "size_bytes = request.size_bytes",
         ),
         "a failed try has no extra room": (
             "extra = len(self._pools) * limits.batch_max if request.attempts else 0",
@@ -41,8 +41,8 @@ PLACING: dict[str, Slips] = {
             "        if request.deadline < now:\n",
         ),
         "a client's impatience kills workers": (
-            "give_up_at = max(expires_at, patience_ends_at) + self.limits",
-            "give_up_at = expires_at + self.limits",
+            "give_up_at = max(expires_at, patience_ends_at) + limits",
+            "give_up_at = expires_at + limits",
         ),
         "poison is never stopped": (
             "elif request.strikes >= self.limits.strikes:",

@@ -20,10 +20,6 @@ REQUESTS: dict[str, Slips] = {
             "if open_requests >= self.limits.client_limit:",
             "if open_requests > self.limits.client_limit:",
         ),
-        "a deadline stays behind when its request is over": (
-            "        self._deadlines.cancel(request.deadline_alarm)\n",
-            "        self._deadlines.next()\n",
-        ),
         "a body may be one byte too large": (
             "event.size_bytes > self.limits.max_body_bytes",
             "event.size_bytes > self.limits.max_body_bytes + 1",
@@ -69,7 +65,7 @@ REQUESTS: dict[str, Slips] = {
             "        request.waits_last = True\n",
         ),
         "a suspect's patience does not begin anew": (
-            "        for request in self._waiting.values():\n",
+            "        for request in self.waiting.values():\n",
             "        for request in []:\n",
         ),
         "a suspect does not wait for those who are away": (
@@ -113,9 +109,9 @@ REQUESTS: dict[str, Slips] = {
             "(request.attempts > 0)",
         ),
         "the first in line blocks those behind": (
-            "                if member.slot not in request.excluded:\n"
-            "                    return request\n",
-            "                return request if member.slot not in request.excluded else None\n",
+            "                    if member.slot not in request.excluded:\n"
+            "                        return request\n",
+            "                    return request if member.slot not in request.excluded else None\n",
         ),
         "places are kept by arrival and not by urgency": (
             "requests = sorted(self, key=_urgency)",

@@ -38,7 +38,8 @@ WORKERS: dict[str, Slips] = {
             "        if now < held.expires_at:",
         ),
         "a ready worker is still waited for": (
-            "        self._deadlines.cancel(member.alarm)\n        member.batching",
+            "        self._deadlines.cancel(member.alarm)\n"
+            "        member.alarm = None\n        member.batching",
             "        member.batching",
         ),
         "a busy retired worker is never released": (
@@ -134,13 +135,13 @@ WORKERS: dict[str, Slips] = {
     },
     "pool.py": {
         "the ejected are not counted back": (
-            "(state is State.EJECTED) - (before is State.EJECTED),",
-            "state is State.EJECTED,",
+            "(state is State.EJECTED) - (before is State.EJECTED)",
+            "state is State.EJECTED",
         ),
         "a successor keeps the older one's place among the idle": (
-            "        if before is _IDLE:\n            del pool.idle[member.slot]",
-            "        if before is State.IDLE and state is not State.BUSY:\n"
-            "            del pool.idle[member.slot]",
+            "            del idle[member.slot]\n            if state is _BUSY:\n",
+            "            if state is not _BUSY:\n                del idle[member.slot]\n"
+            "            if state is _BUSY:\n",
         ),
         "news of an older incarnation is believed": (
             "worker.incarnation <= self._newest.get(worker.slot, 0):",
@@ -152,8 +153,8 @@ WORKERS: dict[str, Slips] = {
             "            self._newest[worker.slot] = worker.incarnation\n",
         ),
         "any incarnation is the one in the slot": (
-            "if member is None or member.worker != worker or member.state is _DOWN:",
-            "if member is None or member.state is State.DOWN:",
+            "Member | None] = self._up.get",
+            "Member | None] = lambda worker: self._members.get(worker.slot)",
         ),
         "who is overdue counts as serving": (
             "_SERVING = {State.IDLE, State.BUSY}",
@@ -168,11 +169,15 @@ WORKERS: dict[str, Slips] = {
             "dict.fromkeys([*self._pools, *names])",
         ),
         "who is called idle last is asked first": (
-            "            pool.idle[member.slot] = member\n",
-            "            pool.idle = {member.slot: member, **pool.idle}\n",
+            "            idle[member.slot] = member\n",
+            "            idle = member.pool.idle = {member.slot: member, **idle}\n",
         ),
     },
     "deadlines.py": {
+        "a deadline stays behind when its request is over": (
+            "requests[0][1] not in self._open_requests:",
+            "requests[0][1] is None:",
+        ),
         "equal dates come out last first": (
             "(when, self._order, alarm)",
             "(when, -self._order, alarm)",
