@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgpack
 import zmq
@@ -29,7 +29,7 @@ ANY_PORT = "tcp://127.0.0.1:*"
 class Worker:
     process: subprocess.Popen[bytes]
     launcher: socket.socket
-    stderr: IO[str]
+    stderr: Path
 
     def event(self) -> dict[str, Any]:
         """The next line that the worker tells its launcher."""
@@ -40,8 +40,8 @@ class Worker:
         return self.process.wait(PATIENCE_S)
 
     def log(self) -> str:
-        self.stderr.seek(0)
-        return self.stderr.read()
+        # Opened anew: the place in the file that we hand on to the worker is the worker's, too.
+        return self.stderr.read_text()
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def started(
     ours.settimeout(PATIENCE_S)
     command = [sys.executable, "-m", "workers", handler, "--bind", bind, *options]
     command += ["--launcher-fd", str(theirs.fileno()), "--launcher-pid", str(os.getpid())]
-    with ours, theirs, tempfile.TemporaryFile("w+") as stderr:
+    with ours, theirs, tempfile.NamedTemporaryFile() as stderr:
         process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
@@ -62,7 +62,7 @@ def started(
         )
         theirs.close()
         try:
-            yield Worker(process, ours, stderr)
+            yield Worker(process, ours, Path(stderr.name))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
