@@ -8,9 +8,10 @@ import ctypes
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import zmq
 
@@ -56,8 +57,11 @@ class Frontend:
         self._life = life
         self._router = context.socket(zmq.ROUTER)
         self._port = Port(self._router)
-        self._numbers = count(1)
-        self._open: dict[RequestId, requests.Incoming | requests.Unreadable] = {}
+        self._numbers = cast(Iterator[RequestId], count(1))
+        self._open: dict[RequestId, requests.Incoming] = {}
+        self._unreadable: dict[RequestId, requests.Unreadable] = {}
+        self.incoming: Callable[[RequestId], requests.Incoming] = self._open.__getitem__
+        """What the request is, as its client sent it."""
         self._clients: dict[int, ClientId] = {}
         """The descriptor of each client's connection, by which the monitor tells of its end."""
         self._known: set[ClientId] = set()
@@ -116,10 +120,11 @@ class Frontend:
     def read(self, emit: Callable[[Event], None]) -> bool:
         """Take in what has come, up to a fair share; True if there may be more."""
         port, known = self._port, self._known
-        receive, receive_id = port.receive_frame, port.receive_bytes
+        receive = port.receive_frame
+        receive_id = cast(Callable[[int], ClientId], port.receive_bytes)
         for _ in range(MESSAGES_PER_TURN):
             try:
-                client = ClientId(receive_id(NOBLOCK))
+                client = receive_id(NOBLOCK)
             except zmq.Again:
                 return False
             frame = receive(NOBLOCK)
@@ -141,22 +146,21 @@ class Frontend:
                 self._connections.discard(descriptor)
                 self._forget_client(descriptor, emit)
 
-    def incoming(self, request: RequestId) -> requests.Incoming:
-        """What the request is, as its client sent it."""
-        incoming = self._open[request]
-        assert isinstance(incoming, requests.Incoming)
-        return incoming
-
     def answer(self, action: Answer) -> None:
-        incoming = self._open.pop(action.request)
-        assert type(incoming) is requests.Incoming
-        worker, id = action.worker.slot, incoming.header.id
-        body = replies.encode_answer(action.reply, worker, action.attempts, action.tried, id)
-        self._send(incoming.envelope, body)
+        incoming, slot = self._open.pop(action.request), action.worker.slot
+        body = replies.encode_answer(
+            action.reply, slot, action.attempts, action.tried, incoming.header.id
+        )
+        self._outbox.append((incoming.envelope, body))
 
     def refuse(self, action: Refuse) -> None:
-        incoming = self._open.pop(action.request)
-        self._send(incoming.envelope, replies.encode_refusal(action, _id(incoming)))
+        unreadable = self._unreadable.pop(action.request, None)
+        if unreadable is not None:
+            envelope, id = unreadable.envelope, unreadable.id
+        else:
+            incoming = self._open.pop(action.request)
+            envelope, id = incoming.envelope, incoming.header.id
+        self._outbox.append((envelope, replies.encode_refusal(action, id)))
 
     def forget(self, action: Forget) -> None:
         del self._open[action.request]
@@ -188,15 +192,18 @@ class Frontend:
     def _accept(self, client: ClientId, frames: list[Part]) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""
         incoming = requests.decode_request(frames)
-        request = RequestId(next(self._numbers))
+        request = next(self._numbers)
         if isinstance(incoming, requests.Unreadable):
-            self._open[request] = incoming
+            self._unreadable[request] = incoming
             return RequestUnreadable(request, client, incoming.error)
         header = incoming.header
         if header.hello:
-            self._send(incoming.envelope, replies.encode_welcome(self._life, header.id))
+            welcome = replies.encode_welcome(self._life, header.id)
+            self._outbox.append((incoming.envelope, welcome))
             return None
         self._open[request] = incoming
+        if header is requests.NO_HEADER:
+            return RequestArrived(request, client, len(incoming.payload))
         return RequestArrived(
             request,
             client,
@@ -207,9 +214,6 @@ class Frontend:
             header.priority,
             once_name(header) if header.once else None,
         )
-
-    def _send(self, envelope: Sequence[bytes], body: bytes) -> None:
-        self._outbox.append((envelope, body))
 
     def flush(self) -> bool:
         """Send what has been said since the last time; whether that was anything. Sending may
@@ -238,10 +242,6 @@ def once_name(header: requests.Header) -> bytes | None:
         return None
     kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)
     return hashlib.blake2b(kind + id, digest_size=ONCE_NAME_BYTES).digest()
-
-
-def _id(incoming: requests.Incoming | requests.Unreadable) -> requests.Echo:
-    return incoming.header.id if isinstance(incoming, requests.Incoming) else incoming.id
 
 
 def _is_taken(path: str) -> bool:

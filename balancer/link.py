@@ -136,15 +136,14 @@ class Link:
         """
         if self._lost is not None or self._owed or self._is_spent:
             return False
-        self._is_streaming = self._stream is not None and sum(map(len, frames)) < LARGE_BYTES
-        if not (self._offer(frames) if self._is_streaming else self._send(frames)):
-            return False
-        self._owed = requests
-        return True
-
-    def _offer(self, frames: Sequence[bytes]) -> bool:
-        assert self._stream is not None
-        return self._stream.offer(frames)
+        stream = self._stream
+        if stream is not None and sum(map(len, frames)) < LARGE_BYTES:
+            self._is_streaming, is_sent = True, stream.offer(frames)
+        else:
+            self._is_streaming, is_sent = False, self._send(frames)
+        if is_sent:
+            self._owed = requests
+        return is_sent
 
     def _send(self, frames: Sequence[Any]) -> bool:
         try:
@@ -156,18 +155,6 @@ class Link:
     def read_reply(self) -> Event | None:
         """The reply that has arrived; after None, ``read`` tells what else has happened. To a
         request there is one reply, so there are no more."""
-        frames = self._receive()
-        if frames is None:
-            return None
-        if self._is_pinging or self._owed > 1:
-            return self._unusual_reply(frames)
-        self._owed = 0
-        reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
-        if len(frames) == 1:
-            return ReplyArrived(self.worker, reply)
-        return ReplyArrived(self.worker, reply, decode_took_s(frames))
-
-    def _receive(self) -> Sequence[Part] | None:
         frames: Sequence[Part] | None = None
         if not self._owed:
             pass
@@ -177,7 +164,14 @@ class Link:
             frames = self._port.receive(self._owed + _FRAMES_BESIDE)
         if frames is None:
             self._look_at_others()
-        return frames
+            return None
+        if self._is_pinging or self._owed > 1:
+            return self._unusual_reply(frames)
+        self._owed = 0
+        reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)
+        if len(frames) == 1:
+            return ReplyArrived(self.worker, reply)
+        return ReplyArrived(self.worker, reply, decode_took_s(frames))
 
     def _look_at_others(self) -> None:
         """No reply has come: whatever else woke us is not to wake us again and again."""

@@ -50,7 +50,7 @@ class Links:
         """Of those whose descriptor told of one; the others are for ``read_rest``."""
         links, self._replying = self._replying, []
         for link in links:
-            if self._is_open(link):  # not closed since it was seen to be ready
+            if self.open.get(link.worker) is link:  # not closed since it was seen to be ready
                 event = link.read_reply()
                 if event is not None:
                     yield event

@@ -12,7 +12,7 @@ import _socket
 import sys
 from collections.abc import Sequence
 
-from balancer.wire.framing import Assembler, encode_head
+from balancer.wire.framing import Assembler, encode, encode_head
 from balancer.wire.values import LARGE_BYTES, WireError, worker_frame_bytes_max
 
 BUFFER_BYTES = 4 * LARGE_BYTES
@@ -72,7 +72,7 @@ class Stream:
     def offer(self, frames: Sequence[bytes]) -> bool:
         """Send a message of at most LARGE_BYTES without waiting; False if the peer, which is gone,
         certainly did not get it."""
-        message = b"".join((encode_head(frames), *frames))
+        message = encode(frames)
         try:
             is_sent = self._send(message, _DONTWAIT | _NOSIGNAL) == len(message)
         except OSError:
@@ -84,7 +84,7 @@ class Stream:
         """Send a message, however long that takes. If the peer is gone, nobody misses it."""
         try:
             if sum(map(len, frames)) < LARGE_BYTES:
-                self._connection.sendall(b"".join((encode_head(frames), *frames)), _NOSIGNAL)
+                self._connection.sendall(encode(frames), _NOSIGNAL)
             else:
                 for part in (encode_head(frames), *frames):
                     self._connection.sendall(part, _NOSIGNAL)

@@ -54,8 +54,11 @@ class Unreadable:
 def decode_request(frames: Sequence[Any]) -> Incoming | Unreadable:
     """Read a message as the ROUTER gives it, routing id first."""
     # Almost all messages: an id of the client's own or none, and a payload alone.
-    if len(frames) > 2 and not frames[-2] and frames[-1] and _is_plain(frames):
-        return Incoming(frames[:-1], _NO_HEADER, frames[-1])
+    count = len(frames)
+    if count == 3 or (count == 4 and 0 < len(frames[1]) <= ENVELOPE_FRAME_BYTES_MAX):
+        *beginning, payload = frames
+        if payload and not beginning[-1]:
+            return Incoming(beginning, NO_HEADER, payload)
     sizes = list(map(len, frames))
     try:
         end = sizes.index(0, 1) + 1
@@ -68,7 +71,7 @@ def decode_request(frames: Sequence[Any]) -> Incoming | Unreadable:
         return Unreadable(envelope, f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes")
     if not body:
         return Unreadable(envelope, "no body frame")
-    header, fields = _NO_HEADER, dict[str, Any]()
+    header, fields = NO_HEADER, dict[str, Any]()
     if len(body) == 2:
         try:
             fields = decode_map(body[0])
@@ -81,12 +84,8 @@ def decode_request(frames: Sequence[Any]) -> Incoming | Unreadable:
     return Incoming(envelope, header, body[-1])
 
 
-_NO_HEADER = Header()
-
-
-def _is_plain(frames: Sequence[Any]) -> bool:
-    size = len(frames)
-    return size == 3 or (size == 4 and 0 < len(frames[1]) <= ENVELOPE_FRAME_BYTES_MAX)
+NO_HEADER = Header()
+"""Of a request that has none."""
 
 
 def _decode_header(fields: Mapping[str, Any]) -> Header:

@@ -59,15 +59,20 @@ def decode_payload(payload: Blob | memoryview) -> Any:
         raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error
 
 
-def decode_map(frame: Blob, bytes_max: int = HEADER_BYTES_MAX) -> dict[str, Any]:
-    """The map in a header frame, or WireError."""
+def decode_header(frame: Blob, bytes_max: int = HEADER_BYTES_MAX) -> Any:
+    """The value in a header frame, or WireError."""
     if len(frame) > bytes_max:
         raise WireError(f"{len(frame)} bytes, the limit is {bytes_max}")
     try:
-        fields = msgpack.unpackb(frame, max_ext_len=0)
+        return msgpack.unpackb(frame, max_ext_len=0)
     # A hostile frame raises ValueError, StackError, UnicodeDecodeError, TypeError, OverflowError …
     except Exception as error:
         raise WireError("not msgpack") from error
+
+
+def decode_map(frame: Blob, bytes_max: int = HEADER_BYTES_MAX) -> dict[str, Any]:
+    """The map in a header frame, or WireError."""
+    fields = decode_header(frame, bytes_max)
     if type(fields) is not dict:
         raise WireError("not a map")
     return fields

@@ -431,6 +431,46 @@ def test_a_task_arrives_as_it_was_sent() -> None:
     assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)
 
 
+def test_a_worker_of_ours_is_told_in_an_array() -> None:
+    frames = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD)
+    assert msgpack.unpackb(frames[0]) == ["r-7", 2, 1500, 1001.25]
+
+
+ENTRY = ["r-7", 2, 1500, 1001.25]
+
+
+@pytest.mark.parametrize(
+    ("changed", "task"),
+    [
+        ({}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)),
+        ({2: None}, Task(PAYLOAD, "r-7", 2, None, 1001.25)),
+        ({2: 0.5}, Task(PAYLOAD, "r-7", 2, 0.0005, 1001.25)),
+        ({3: None}, Task(PAYLOAD, "r-7", 2, 1.5)),
+    ],
+)
+def test_an_array_may_say_less(changed: dict[int, Any], task: Task) -> None:
+    entry = [changed.get(number, value) for number, value in enumerate(ENTRY)]
+    assert tasks.decode_task([pack(entry), PAYLOAD]) == task
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [],
+        ENTRY[:3],
+        [*ENTRY, True],
+        [7, *ENTRY[1:]],
+        ["r-7", True, *ENTRY[2:]],
+        ["r-7", 2, -1, 1001.25],
+        ["r-7", 2, "soon", 1001.25],
+        ["r-7", 2, 1500, 1001],
+    ],
+)
+def test_an_array_that_makes_no_sense_is_a_wire_error(entry: list[Any]) -> None:
+    with pytest.raises(WireError):
+        tasks.decode_task([pack(entry), PAYLOAD])
+
+
 def test_a_worker_can_be_asked_for_its_time() -> None:
     frames = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD, wants_time=True)
     assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25, wants_time=True)
