@@ -57,7 +57,8 @@ class Frontend:
         self._life = life
         self._router = context.socket(zmq.ROUTER)
         self._port = Port(self._router)
-        self._numbers = cast(Iterator[RequestId], count(1))
+        self._receive_id = cast("Callable[[int], ClientId]", self._port.receive_bytes)
+        self._numbers = cast("Iterator[RequestId]", count(1))
         self._open: dict[RequestId, requests.Incoming] = {}
         self._unreadable: dict[RequestId, requests.Unreadable] = {}
         self.incoming: Callable[[RequestId], requests.Incoming] = self._open.__getitem__
@@ -67,7 +68,8 @@ class Frontend:
         self._known: set[ClientId] = set()
         self._connections: set[int] = set()
         """The descriptors of all connections, whether or not a message came by them."""
-        self._outbox: list[tuple[Sequence[bytes], bytes]] = []
+        self.outbox: list[tuple[Sequence[bytes], bytes]] = []
+        """What has been said, for ``flush`` to send."""
         self.replies_undelivered = 0
         self._ipc_path = ""
         self._configure(limits)
@@ -120,9 +122,11 @@ class Frontend:
     def read(self, emit: Callable[[Event], None]) -> bool:
         """Take in what has come, up to a fair share; True if there may be more."""
         port, known = self._port, self._known
-        receive = port.receive_frame
-        receive_id = cast(Callable[[int], ClientId], port.receive_bytes)
-        for _ in range(MESSAGES_PER_TURN):
+        receive, receive_id = port.receive_frame, self._receive_id
+        for number in range(MESSAGES_PER_TURN):
+            # Often there is just one, and to ask costs half of what an exception does.
+            if number == 1 and not self.has_message():
+                return False
             try:
                 client = receive_id(NOBLOCK)
             except zmq.Again:
@@ -151,7 +155,7 @@ class Frontend:
         body = replies.encode_answer(
             action.reply, slot, action.attempts, action.tried, incoming.header.id
         )
-        self._outbox.append((incoming.envelope, body))
+        self.outbox.append((incoming.envelope, body))
 
     def refuse(self, action: Refuse) -> None:
         unreadable = self._unreadable.pop(action.request, None)
@@ -160,7 +164,7 @@ class Frontend:
         else:
             incoming = self._open.pop(action.request)
             envelope, id = incoming.envelope, incoming.header.id
-        self._outbox.append((envelope, replies.encode_refusal(action, id)))
+        self.outbox.append((envelope, replies.encode_refusal(action, id)))
 
     def forget(self, action: Forget) -> None:
         del self._open[action.request]
@@ -199,7 +203,7 @@ class Frontend:
         header = incoming.header
         if header.hello:
             welcome = replies.encode_welcome(self._life, header.id)
-            self._outbox.append((incoming.envelope, welcome))
+            self.outbox.append((incoming.envelope, welcome))
             return None
         self._open[request] = incoming
         if header is requests.NO_HEADER:
@@ -215,17 +219,17 @@ class Frontend:
             once_name(header) if header.once else None,
         )
 
-    def flush(self) -> bool:
-        """Send what has been said since the last time; whether that was anything. Sending may
-        swallow the news of a request (zmq_getsockopt(3), ZMQ_FD)."""
-        outbox, self._outbox = self._outbox, []
-        for envelope, body in outbox:
+    def flush(self) -> None:
+        """Send what has been said since the last time, which may swallow the news of a request
+        (zmq_getsockopt(3), ZMQ_FD)."""
+        send = self._port.send
+        for envelope, body in self.outbox:
             try:
-                self._port.send(envelope, body)
+                send(envelope, body)
             except zmq.ZMQError:
                 # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
                 self.replies_undelivered += 1
-        return bool(outbox)
+        self.outbox.clear()
 
     def _forget_client(self, descriptor: int, emit: Callable[[Event], None]) -> None:
         """Whoever came by this connection before is gone."""

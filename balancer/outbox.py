@@ -39,7 +39,8 @@ class Outbox:
         self._tell_once = tell_once
         self._emit = emit
         self._on_undelivered = on_undelivered
-        self._messages: list[tuple[WorkerId, Link | None, Sequence[Any], int]] = []
+        self.messages: list[tuple[WorkerId, Link | None, Sequence[Any], int]] = []
+        """What was made, for ``flush`` to send."""
 
     def request_name(self, request: int) -> str:
         """The request's name in logs and for workers; no other balancer process gives it."""
@@ -58,7 +59,7 @@ class Outbox:
             incoming.payload,
             action.wants_time,
         )
-        self._messages.append((action.worker, link, frames, 1))
+        self.messages.append((action.worker, link, frames, 1))
 
     def forward_batch(self, action: ForwardBatch) -> None:
         link = self._links.get(action.worker)
@@ -74,14 +75,14 @@ class Outbox:
         ]
         payloads = [self._frontend.incoming(one.request).payload for one in action.tries]
         frames = tasks.encode_batch(headers, payloads)
-        self._messages.append((action.worker, link, frames, len(payloads)))
+        self.messages.append((action.worker, link, frames, len(payloads)))
 
     def flush(self) -> None:
         """Send what was made since the last time."""
-        messages, self._messages = self._messages, []
-        for worker, link, frames, size in messages:
+        for worker, link, frames, size in self.messages:
             if link is None or not link.send(frames, size):
                 self._on_undelivered(worker, link)
+        self.messages.clear()
 
     def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
         """Of a request marked ``once`` the launcher is told first; and whether it was delivered

@@ -92,9 +92,11 @@ class Server:
         gc.freeze()
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
-            for event in transport.poll(until=dispatcher.next_deadline()):
+            due_at = dispatcher.next_deadline()
+            for event in transport.poll(until=due_at):
                 self._step(event, clock())
-            self._expire(clock())
+            if due_at is not None and due_at <= clock():
+                self._expire(clock())
         transport.flush()  # the last answer does not wait for the launcher
         self._launcher.finish(timeout_s=1.0)
         transport.close()

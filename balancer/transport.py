@@ -104,7 +104,8 @@ class Transport:
         self.flush()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
-        yield from self._take_emitted()
+        if self._events:
+            yield from self._take_emitted()
 
     def _settle(self) -> Iterator[Event]:
         """Read what arrived during a stall, until nothing comes any more or the time is up."""
@@ -126,13 +127,15 @@ class Transport:
 
     def _news(self) -> Iterator[Event]:
         """Replies before requests: they free workers."""
-        yield from self._take_emitted()
+        if self._events:
+            yield from self._take_emitted()
         yield from self.links.replies()
         # Before deaths are told: what was decided for a dead worker just now certainly never left.
         self.flush()
-        self.links.read_rest()
-        yield from self._take_emitted()
-        self.flush()
+        if self.links.have_more:
+            self.links.read_rest()
+            yield from self._take_emitted()
+            self.flush()
         if self._has_requests:
             self._has_requests = self._must_look = self.frontend.read(self._events.append)
             yield from self._take_emitted()
@@ -183,8 +186,10 @@ class Transport:
 
     def flush(self) -> None:
         """Send what was performed since the last time, as ``poll`` does."""
-        self._outbox.flush()
-        if self.frontend.flush():
+        if self._outbox.messages:
+            self._outbox.flush()
+        if self.frontend.outbox:
+            self.frontend.flush()
             self._must_look = True
 
     # --- later, and the end -------------------------------------------------------------------
