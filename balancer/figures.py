@@ -13,8 +13,6 @@ NOBODY = ""
 """Stands for a pool where a request had an end without a worker."""
 _FAILURES = {why.value: 0 for why in Why}
 _TOTALS = (
-    "requests",
-    "tries",
     "failovers",
     "batches",
     "batched",
@@ -72,6 +70,7 @@ class Figures:
     """Of everything; slots that are gone keep theirs, for totals never fall."""
 
     def __init__(self) -> None:
+        self.requests = self.first_tries = 0
         self.totals: Counter[str] = Counter()
         self.by_status: Counter[int] = Counter()
         self.by_reason: Counter[str] = Counter()
@@ -134,6 +133,8 @@ class Figures:
 
     def snapshot(self) -> dict[str, Any]:
         return {
+            "requests": self.requests,
+            "tries": self.first_tries + self.totals["failovers"],
             **{name: self.totals[name] for name in _TOTALS},
             "answered": sum(self.by_status.values()),
             "by_status": {str(status): n for status, n in sorted(self.by_status.items())},

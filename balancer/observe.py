@@ -58,34 +58,30 @@ class Observer:
 
     def note(self, now: float, event: Event | None, actions: Sequence[Action]) -> list[Line]:
         """Count what happened; the lines worth saying. ``event`` is None for expired timers."""
+        figures = self._figures
         if type(event) in _ARRIVALS:
-            self._figures.totals["requests"] += 1
+            figures.requests += 1
         elif type(event) is SlotAdded:
-            self._figures.add(event.slot, event.pool)
+            figures.add(event.slot, event.pool)
         said: list[Line] = []
-        for number, action in enumerate(actions):
+        for action in actions:
             # Almost all actions are of two kinds that say nothing.
-            if type(action) is Forward:
-                self._count_try(action)
-            elif type(action) is Answer and self._is_ordinary(action):
+            if type(action) is Forward and action.attempt == 1:
+                figures.first_tries += 1
+            elif (
+                type(action) is Answer
+                and action.reply.status == 200
+                and not action.tried
+                and not self.has_access_log
+            ):
                 self._uncounted.append(
                     (action.request, action.worker, action.arrived_at, action.started_at, now)
                 )
                 if len(self._uncounted) >= UNCOUNTED_MAX:
                     self._count()
             else:
-                following = actions[number + 1 :]
-                said += self._admitted(now, self._note_action(now, action, following))
+                said += self._admitted(now, self._note_action(now, action, actions))
         return said
-
-    def _count_try(self, action: Forward) -> None:
-        totals = self._figures.totals
-        totals["tries"] += 1
-        if action.attempt > 1:
-            totals["failovers"] += 1
-
-    def _is_ordinary(self, action: Answer) -> bool:
-        return action.reply.status == 200 and not action.tried and not self.has_access_log
 
     def _count(self) -> None:
         """Catch up with those that went well."""
@@ -107,21 +103,23 @@ class Observer:
             if left_out is not None:
                 yield line
 
-    def _note_action(
-        self, now: float, action: Action, following: Sequence[Action]
-    ) -> Iterator[Line]:
+    def _note_action(self, now: float, action: Action, actions: Sequence[Action]) -> Iterator[Line]:
         totals = self._figures.totals
         match action:
+            case Forward():
+                totals["failovers"] += 1
             case ForwardBatch(_, batch):
                 totals["batches"] += 1
                 totals["batched"] += len(batch)
-                for one in batch:
-                    self._count_try(one)
+                self._figures.first_tries += sum(one.attempt == 1 for one in batch)
+                totals["failovers"] += sum(one.attempt > 1 for one in batch)
             case TryFailed():
                 self._note_failed_try(now, action)
                 is_logged = action.why is not Why.EMPTY
                 if is_logged or self.is_watched:
                     name = self._request_name(action.request)
+                    place = next(n for n, other in enumerate(actions) if other is action)
+                    following = actions[place + 1 :]
                     yield lines.failed_try(name, action, following, is_logged=is_logged)
             case Answer():
                 self._note_answer(now, action)

@@ -41,6 +41,9 @@ TELL_ONCE_TIMEOUT_S = 0.25
 such requests are refused without a wait until it reads again."""
 
 
+_TOLD_AFTERWARDS = {WorkerReady, WorkerConnected}
+
+
 class LauncherGone(Exception):
     """The launcher's end of the channel is closed: nobody needs this process any more."""
 
@@ -105,13 +108,18 @@ class Server:
         if type(event) is WorkerLost:
             self._note_loss(event)
         actions = self._dispatcher.step(event, now)
-        self._transport.perform(actions)
+        if actions:
+            self._transport.perform(actions)
         lines = self._observer.note(now, event, actions)
         if lines:
             self._log(lines)
-        if type(event) is WorkerReady:
+        if type(event) in _TOLD_AFTERWARDS:
+            self._tell_of(event)
+
+    def _tell_of(self, event: Event) -> None:
+        if isinstance(event, WorkerReady):
             self._note_ready(event)
-        elif type(event) is WorkerConnected:
+        elif isinstance(event, WorkerConnected):
             self._release_if_late(event)
 
     def _expire(self, now: float) -> None:
