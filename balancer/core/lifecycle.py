@@ -61,14 +61,12 @@ class Request:
         "gives_way",
         "grace_alarm",
         "has_hung",
-        "hurry_ends_at",
         "id",
         "is_accompanied",
         "is_final",
         "may_have_run",
         "name",
         "once",
-        "patience_ends_at",
         "phase",
         "priority",
         "queue_alarm",
@@ -78,7 +76,6 @@ class Request:
         "tried_at",
         "try_timeout_s",
         "waits_last",
-        "way_alarm",
         "worker",
     )
 
@@ -117,12 +114,8 @@ class Request:
         """It has waited on a worker in vain or killed two, and lets others go first for a while."""
         self.waits_last = False
         """Behind all others, while it is patient; after that ahead of the untried, as ever."""
-        self.hurry_ends_at = self.patience_ends_at = 0.0
-        """Until the one it leaves the last idle worker to others, until the other it waits for
-        workers that are away; after that for other suspects alone."""
         self.queue_alarm: Alarm | None = None
         self.grace_alarm: Alarm | None = None
-        self.way_alarm: Alarm | None = None
 
     @property
     def is_suspect(self) -> bool:

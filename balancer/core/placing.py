@@ -27,7 +27,7 @@ from balancer.core.events import (
 )
 from balancer.core.lifecycle import Request, Signal
 from balancer.core.limits import Limits
-from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
+from balancer.core.policy import GiveUp, RetryBudget, choose
 from balancer.core.pool import Held, Member, Pool, Pools, State
 from balancer.core.pool import Signal as LinkSignal
 from balancer.core.requests import Requests
@@ -129,20 +129,22 @@ class Placing:
 
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
-        choice = choose(request, self._pools)
-        if type(choice) is Wait:
-            if is_joining and not self._has_room_for(request):
-                self._requests.refuse(request, Reason.QUEUE_FULL, now)
-            else:
-                self._queue.add(request, choice.pool)
-                self._watch_wait(request, choice, now)
-        elif type(choice) is Try:
+        choice = choose(request, self._pools.order)
+        if isinstance(choice, Member):
             if request.gives_way or self.limits.batch_wait_s:
-                self._place_beside(request, choice.member, now, is_joining=is_joining)
+                self._place_beside(request, choice, now, is_joining=is_joining)
             else:
-                self._forward(request, choice.member, now)
-        else:
+                self._forward(request, choice, now)
+        elif isinstance(choice, GiveUp):
             self._requests.give_up(request, now)
+        elif is_joining and not self._has_room_for(request):
+            self._requests.refuse(request, Reason.QUEUE_FULL, now)
+        elif isinstance(choice, Pool):
+            self._queue.add(request, choice)
+            self._watch_wait(request, now, is_alive=True)
+        else:
+            self._queue.add(request, None)
+            self._watch_wait(request, now, is_alive=choice.is_alive)
 
     def _place_beside(
         self, request: Request, member: Member, now: float, *, is_joining: bool
@@ -154,7 +156,7 @@ class Placing:
             self._queue.add(request, member.pool)
         elif self._may_fill(request, member):
             self._queue.add(request, member.pool)
-            self._watch_wait(request, Wait(member.pool), now)
+            self._watch_wait(request, now, is_alive=True)
             self._watch_filling(request, member.pool)
             self._serve_line(member, now)
         else:
@@ -186,9 +188,9 @@ class Placing:
             and size_bytes <= limits.queue_limit_bytes + extra * limits.max_body_bytes
         )
 
-    def _watch_wait(self, request: Request, wait: Wait, now: float) -> None:
+    def _watch_wait(self, request: Request, now: float, *, is_alive: bool) -> None:
         """Set the dates that end this wait, beside the deadline."""
-        if wait.pool is not None or wait.is_alive:
+        if is_alive:
             if request.grace_alarm is not None:
                 self._deadlines.cancel(request.grace_alarm)
                 request.grace_alarm = None
@@ -226,7 +228,7 @@ class Placing:
             self._deadlines.cancel(request.queue_alarm)
             self._deadlines.cancel(request.grace_alarm)
             request.queue_alarm = request.grace_alarm = None
-        if request.strikes > 1 or request.has_hung:
+        if request.gives_way:
             self._suspects.let_go(request)
         request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
         if request.attempts == 1:
@@ -264,7 +266,7 @@ class Placing:
             self._suspects.note_failure(now)
         if why is Why.EMPTY and self.limits.on_empty_next_pool:
             request.excluded_pools |= {member.pool.name}
-        if isinstance(choose(request, self._pools), GiveUp):
+        if isinstance(choose(request, self._pools.order), GiveUp):
             self._requests.give_up(request, now)
         elif request.strikes >= self.limits.strikes:
             self._requests.refuse(request, Reason.POISONED, now)

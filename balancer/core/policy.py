@@ -1,6 +1,6 @@
 """What to do with a request next, and what may not go on: choices as pure functions of what is.
 
-``choose`` answers with Try, Wait or GiveUp. The order of the pools is a preference: a pool whose
+The order of the pools is a preference: a pool whose
 workers are busy is waited for, one with nobody up is passed over. Within a pool the worker that
 became free last is asked first: of 64 workers under the load of 4 that costs a third less than
 taking turns, for its memory is in the caches. Nobody is asked twice, and an
@@ -16,17 +16,10 @@ from balancer.core.records import record
 
 
 @record
-class Try:
-    member: Member
+class Stranded:
+    """Somebody is left to ask, but first of all somebody must come back."""
 
-
-@record
-class Wait:
-    """Somebody is left to ask, but not now."""
-
-    pool: Pool | None
-    """The pool whose next free worker is wanted; None if first of all somebody must come back."""
-    is_alive: bool = False
+    is_alive: bool
     """Somebody out of rotation is alive: overdue, or not heard of yet. It replies or is killed."""
 
 
@@ -35,7 +28,8 @@ class GiveUp:
     """Nobody is left to ask, nor will be."""
 
 
-Choice = Try | Wait | GiveUp
+Choice = Member | Pool | Stranded | GiveUp
+"""The worker to try, or the pool whose next free worker is to be waited for."""
 _GIVE_UP = GiveUp()
 
 
@@ -48,11 +42,12 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
     for pool in pools:
         if pool.name in request.excluded_pools:
             continue
-        for slot, member in reversed(pool.idle.items()):
-            if slot not in request.excluded:
-                return Try(member)
+        if pool.idle:
+            for slot, member in reversed(pool.idle.items()):
+                if slot not in request.excluded:
+                    return member
         if pool.serving and (not request.excluded or _has_untried(request, pool)):
-            return Wait(pool)
+            return pool
         for member in pool.members.values():
             if member.slot not in request.excluded:
                 is_down = is_down or member.state is State.DOWN
@@ -60,9 +55,9 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
                 if last_resort is None and member.state is State.EJECTED:
                     last_resort = member
     if last_resort is not None:
-        return Try(last_resort)
+        return last_resort
     if is_down or is_alive:
-        return Wait(None, is_alive)
+        return Stranded(is_alive)
     return _GIVE_UP
 
 

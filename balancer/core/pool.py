@@ -160,7 +160,8 @@ class Pools:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._pools = {name: Pool(name) for name in names}
-        self._order = tuple(self._pools.values())
+        self.order = tuple(self._pools.values())
+        """In which they are swept."""
         self._members: dict[str, Member] = {}
         self._newest: dict[str, int] = {}
         """The highest incarnation that came to a slot since it was added, forgotten or not."""
@@ -173,7 +174,7 @@ class Pools:
         finish what they hold."""
 
     def __iter__(self) -> Iterator[Pool]:
-        return iter(self._order)
+        return iter(self.order)
 
     def __repr__(self) -> str:
         return ", ".join(repr(member) for member in (*self.members(), *self._aside.values()))
@@ -191,7 +192,7 @@ class Pools:
         """The sweep goes in this order; pools that are not named stay at its end."""
         known, order = self._pools, dict.fromkeys([*names, *self._pools])
         self._pools = {name: known.get(name) or Pool(name) for name in order}
-        self._order = tuple(self._pools.values())
+        self.order = tuple(self._pools.values())
 
     # --- slots ------------------------------------------------------------------------------------
 

@@ -71,44 +71,39 @@ class Requests:
 
     def take_in(self, event: RequestArrived, now: float) -> Request | None:
         """The request, in no line yet; None if it is turned away at the door."""
-        of_client = self._clients.get(event.client)
-        if of_client is None:
-            of_client = self._clients[event.client] = {}
-        reason = self._objection(event, len(of_client))
+        limits, of_client = self.limits, self._clients.get(event.client) or {}
+        reason: Reason | None = None
+        if event.size_bytes > limits.max_body_bytes:
+            reason = Reason.TOO_LARGE
+        elif self.is_draining:
+            reason = Reason.DRAINING
+        elif event.once and self.once_names.has(event):
+            reason = Reason.DUPLICATE
+        elif len(of_client) >= limits.client_limit:
+            reason = Reason.CLIENT_LIMIT
         if reason is not None:
-            if not of_client:
-                del self._clients[event.client]
-            refusal = Refuse(
-                event.request,
-                reason,
-                may_have_run=reason is Reason.DUPLICATE,
-                retry_after_s=self._retry_after_s(reason),
-                arrived_at=now,
-            )
-            self._actions.append(refusal)
+            self._turn_away(event, reason, now)
             return None
-        limits = self.limits
         timeout_s = limits.deadline_s if event.timeout_s is None else event.timeout_s
         deadline = now + min(timeout_s, limits.deadline_max_s)
         try_timeout_s = event.try_timeout_s or limits.try_timeout_s
         request = Request(event, now, deadline, try_timeout_s)
-        self._open[request.id] = request
-        of_client[request.id] = request
+        self._open[request.id] = of_client[request.id] = request
+        self._clients[event.client] = of_client
         if event.once:
             self.once_names.add(request)
         self.deadlines.set_deadline(request.id, deadline)
         return request
 
-    def _objection(self, event: RequestArrived, open_requests: int) -> Reason | None:
-        if event.size_bytes > self.limits.max_body_bytes:
-            return Reason.TOO_LARGE
-        if self.is_draining:
-            return Reason.DRAINING
-        if event.once and self.once_names.has(event):
-            return Reason.DUPLICATE
-        if open_requests >= self.limits.client_limit:
-            return Reason.CLIENT_LIMIT
-        return None
+    def _turn_away(self, event: RequestArrived, reason: Reason, now: float) -> None:
+        refusal = Refuse(
+            event.request,
+            reason,
+            may_have_run=reason is Reason.DUPLICATE,
+            retry_after_s=self._retry_after_s(reason),
+            arrived_at=now,
+        )
+        self._actions.append(refusal)
 
     # --- how a request ends -------------------------------------------------------------------
 
@@ -165,8 +160,8 @@ class Requests:
         if not was_trying:
             if request.id in self.queue:
                 self.queue.remove(request)
-            for alarm in (request.queue_alarm, request.grace_alarm, request.way_alarm):
-                self.deadlines.cancel(alarm)
+            self.deadlines.cancel(request.queue_alarm)
+            self.deadlines.cancel(request.grace_alarm)
         request.move(signal)
         if request.once and not (signal is _ANSWERED or request.may_have_run or was_trying):
             self.once_names.forget(request)

@@ -4,7 +4,7 @@ A suspect has hung one worker or killed two. Served ahead of everybody else, as 
 that comes back, a few of them would hold a whole pool: each takes one worker after another.
 """
 
-from balancer.core.deadlines import Deadlines
+from balancer.core.deadlines import Alarm, Deadlines
 from balancer.core.events import RequestId, WayGiven
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
@@ -17,58 +17,74 @@ UNUSUAL = 10
 _IN_ROTATION = {State.IDLE, State.BUSY, State.EJECTED}
 
 
+class Wait:
+    """How long a suspect lets others go first."""
+
+    __slots__ = ("alarm", "hurry_ends_at", "patience_ends_at", "request")
+
+    def __init__(self, request: Request, hurry_ends_at: float) -> None:
+        self.request = request
+        self.hurry_ends_at = hurry_ends_at
+        """Until then it leaves the last idle worker to others."""
+        self.patience_ends_at = 0.0
+        """Until then it waits for workers that are away; after that for other suspects alone."""
+        self.alarm: Alarm | None = None
+
+
 class Suspects:
     """Tell it who becomes one, who is forwarded and who is over."""
 
     def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
         self.limits = limits
         self._deadlines = deadlines
-        self._open: dict[RequestId, Request] = {}
-        self.waiting: dict[RequestId, Request] = {}
+        self._open: set[RequestId] = set()
+        self.waiting: dict[RequestId, Wait] = {}
         """Who gives way: the end of any try may be what they wait for."""
 
     def add(self, request: Request, now: float) -> None:
         """Have it wait for better times, as far as that leaves time for a whole try."""
-        self._open[request.id] = request
+        self._open.add(request.id)
         if request.deadline - request.try_timeout_s > now:
-            self.waiting[request.id] = request
+            wait = Wait(request, now + self.limits.hang_kill_after_s / 2)
+            self.waiting[request.id] = wait
             request.gives_way = True
-            request.hurry_ends_at = now + self.limits.hang_kill_after_s / 2
-            self._begin_patience(request, now)
+            self._begin_patience(wait, now)
 
     def note_failure(self, now: float) -> None:
         """One more worker is away because of a suspect: the others' patience begins anew."""
-        for request in self.waiting.values():
-            self._begin_patience(request, now)
+        for wait in self.waiting.values():
+            self._begin_patience(wait, now)
 
-    def _begin_patience(self, request: Request, now: float) -> None:
+    def _begin_patience(self, wait: Wait, now: float) -> None:
+        request = wait.request
         patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
         last_chance_at = request.deadline - request.try_timeout_s
         request.waits_last = True
-        request.patience_ends_at = min(now + patience_s, last_chance_at)
-        self._deadlines.cancel(request.way_alarm)
-        request.way_alarm = self._deadlines.set(request.patience_ends_at, WayGiven(request.id))
+        wait.patience_ends_at = min(now + patience_s, last_chance_at)
+        self._deadlines.cancel(wait.alarm)
+        wait.alarm = self._deadlines.set(wait.patience_ends_at, WayGiven(request.id))
 
     def look_again(self, request: Request, now: float) -> None:
         """It has waited long enough for workers; or for other suspects, too."""
         last_chance_at = request.deadline - request.try_timeout_s
         request.waits_last = False
-        request.gives_way = now < last_chance_at
-        if request.gives_way:
-            request.way_alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
+        if now < last_chance_at:
+            wait = self.waiting[request.id]
+            wait.alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
         else:
-            self.waiting.pop(request.id, None)
+            self.let_go(request)
 
     def let_go(self, request: Request) -> None:
-        """It is forwarded. Until that has failed it gives way no more."""
-        self._deadlines.cancel(request.way_alarm)
-        request.way_alarm = None
+        """It is forwarded, or it has waited long enough. Until a try fails it gives way no more."""
         request.gives_way = request.waits_last = False
-        self.waiting.pop(request.id, None)
+        wait = self.waiting.pop(request.id, None)
+        if wait is not None:
+            self._deadlines.cancel(wait.alarm)
 
     def forget(self, request: Request) -> None:
-        self._open.pop(request.id, None)
-        self.waiting.pop(request.id, None)
+        """It is over."""
+        self._open.discard(request.id)
+        self.let_go(request)
 
     def must_give_way(self, request: Request, pool: Pool, now: float) -> bool:
         """Whether it had better wait until the pool has got over what happened lately.
@@ -80,9 +96,10 @@ class Suspects:
         """
         if not request.gives_way:
             return False
-        if now < request.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
+        wait = self.waiting[request.id]
+        if now < wait.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
             return True
-        is_patient = now < request.patience_ends_at
+        is_patient = now < wait.patience_ends_at
         troubled, usual_s = 0, pool.service.mean_s
         for member in pool.members.values():
             if member.held is not None and member.state is State.BUSY:

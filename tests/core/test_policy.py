@@ -3,7 +3,8 @@
 from balancer.core.events import SlotAdded
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
-from balancer.core.policy import GiveUp, RetryBudget, Try, Wait, choose
+from balancer.core.policy import GiveUp, RetryBudget, Stranded, choose
+from balancer.core.pool import Member, Pool
 from tests.core.story import Story, answer, comes_up, connects, dies, empty, request, undelivered
 
 # --- choose: try, wait or give up --------------------------------------------------------------
@@ -14,12 +15,12 @@ def choice_in(story: Story, *excluded: str, is_final: bool = False) -> str:
     one.excluded = frozenset(excluded)
     one.is_final = is_final
     match choose(one, story.core.pools):
-        case Try(member):
+        case Member() as member:
             return f"try {member.slot}"
-        case Wait(None, is_alive):
+        case Stranded(is_alive):
             return "wait for the overdue" if is_alive else "wait for the dead"
-        case Wait(pool):
-            return f"wait for {pool.name}" if pool is not None else ""
+        case Pool() as pool:
+            return f"wait for {pool.name}"
         case GiveUp():
             return "give up"
 

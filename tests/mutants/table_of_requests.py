@@ -13,16 +13,16 @@ REQUESTS: dict[str, Slips] = {
             "        if not request.once and not (signal",
         ),
         "a drain takes newcomers": (
-            "        if self.is_draining:\n",
-            "        if self.is_draining and 0:\n",
+            "        elif self.is_draining:\n",
+            "        elif self.is_draining and 0:\n",
         ),
         "a client may have one more": (
-            "if open_requests >= self.limits.client_limit:",
-            "if open_requests > self.limits.client_limit:",
+            "elif len(of_client) >= limits.client_limit:",
+            "elif len(of_client) > limits.client_limit:",
         ),
         "a body may be one byte too large": (
-            "event.size_bytes > self.limits.max_body_bytes",
-            "event.size_bytes > self.limits.max_body_bytes + 1",
+            "event.size_bytes > limits.max_body_bytes",
+            "event.size_bytes > limits.max_body_bytes + 1",
         ),
         "a client may ask for any time": (
             "now + min(timeout_s, limits.deadline_max_s)",
@@ -49,24 +49,24 @@ REQUESTS: dict[str, Slips] = {
     },
     "suspects.py": {
         "a suspect goes beside another": (
-            "        self._open[request.id] = request\n",
-            "        self._open.pop(request.id, None)\n",
+            "        self._open.add(request.id)\n",
+            "        self._open.discard(request.id)\n",
         ),
         "a suspect gives way for ever": (
-            "        request.gives_way = now < last_chance_at\n",
-            "        request.gives_way = True\n",
+            "        else:\n            self.let_go(request)\n",
+            "        else:\n            request.gives_way = True\n",
         ),
         "a suspect leaves no time for its try": (
             "        if request.deadline - request.try_timeout_s > now:\n",
             "        if request.deadline > now:\n",
         ),
         "a suspect waits behind all for ever": (
-            "        request.waits_last = False\n",
-            "        request.waits_last = True\n",
+            "        request.gives_way = request.waits_last = False\n",
+            "        request.gives_way = False\n",
         ),
         "a suspect's patience does not begin anew": (
-            "        for request in self.waiting.values():\n",
-            "        for request in []:\n",
+            "        for wait in self.waiting.values():\n",
+            "        for wait in []:\n",
         ),
         "a suspect does not wait for those who are away": (
             "return troubled >= max(1, len(pool.members) // SHARE)",
@@ -124,9 +124,9 @@ REQUESTS: dict[str, Slips] = {
     },
     "policy.py": {
         "a pool's idle worker is asked again": (
-            "            if slot not in request.excluded:\n                return Try(member)",
-            "            if slot not in request.excluded or request.attempts > 1:\n"
-            "                return Try(member)",
+            "                if slot not in request.excluded:\n                    return member",
+            "                if slot not in request.excluded or request.attempts > 1:\n"
+            "                    return member",
         ),
         "a busy pool is passed over": (
             "if pool.serving and (not request.excluded or _has_untried(request, pool)):",
@@ -138,7 +138,7 @@ REQUESTS: dict[str, Slips] = {
         ),
         "an ejected worker is asked before the next pool": (
             "                    last_resort = member\n",
-            "                    return Try(member)\n",
+            "                    return member\n",
         ),
         "an overdue worker is taken for dead": (
             "member.state in (State.OVERDUE, State.CONNECTING)",
