@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from balancer.core.events import Answer, RequestId, Why, WorkerId
+from balancer.core.events import Answer, RequestId, TryFailed, Why, WorkerId
 from balancer.histogram import Histogram, quantile_s
 from balancer.lines import reason_of
 
+UNSETTLED_MAX = 256
 NOBODY = ""
 """Stands for a pool where a request had an end without a worker."""
 _FAILURES = {why.value: 0 for why in Why}
@@ -71,6 +72,8 @@ class Figures:
 
     def __init__(self) -> None:
         self.requests = self.first_tries = 0
+        self._unsettled = 0
+        """So many durations at most are in no class yet, in each histogram."""
         self.totals: Counter[str] = Counter()
         self.by_status: Counter[int] = Counter()
         self.by_reason: Counter[str] = Counter()
@@ -91,10 +94,6 @@ class Figures:
             self.add(slot, NOBODY)
         return self.workers[slot]
 
-    @property
-    def of_nobody(self) -> PoolFigures:
-        return self._pools[NOBODY]
-
     def count_answers(self, answers: Sequence["Answered"]) -> None:
         """Good ones by the first worker that was asked, in the order in which they came."""
         for _, (slot, _), arrived_at, started_at, ended_at in answers:
@@ -107,7 +106,7 @@ class Figures:
             worker.busy_s += ended_at - (started_at if started_at > busy_until else busy_until)
             worker.busy_until = ended_at
         self.by_status[200] += len(answers)
-        self._settle()
+        self._settle_if_many(len(answers))
 
     def count_answer(self, answer: Answer, ended_at: float) -> None:
         """Any other one."""
@@ -120,8 +119,30 @@ class Figures:
         self.by_status[status] += 1
         if status != 200:
             self.by_reason[reason_of(status)] += 1
+        self._settle_if_many(1)
 
-    def _settle(self) -> None:
+    def count_failed_try(self, failed: TryFailed, ended_at: float) -> None:
+        worker, why = self.worker(failed.worker.slot), failed.why.value
+        worker.failures[why] += 1
+        worker.pool.failures[why] += 1
+        started_at = ended_at - failed.took_s
+        worker.note_busy(started_at, ended_at)
+        if failed.attempt == 1:
+            worker.pool.queue_time.note(started_at - failed.arrived_at)
+        self._settle_if_many(1)
+
+    def count_refusal(self, status: int, reason: str, took_s: float) -> None:
+        self.by_status[status] += 1
+        self.by_reason[reason] += 1
+        self._pools[NOBODY].latency.note(took_s)
+        self._settle_if_many(1)
+
+    def _settle_if_many(self, more: int) -> None:
+        """Not each time: it takes a look at every worker."""
+        self._unsettled += more
+        if self._unsettled < UNSETTLED_MAX:
+            return
+        self._unsettled = 0
         for worker in self.workers.values():
             worker.took.settle()
         for pool in self._pools.values():

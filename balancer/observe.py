@@ -68,26 +68,24 @@ class Observer:
             # Almost all actions are of two kinds that say nothing.
             if type(action) is Forward and action.attempt == 1:
                 figures.first_tries += 1
-            elif (
-                type(action) is Answer
-                and action.reply.status == 200
-                and not action.tried
-                and not self.has_access_log
-            ):
+            elif type(action) is Answer and action.reply.status == 200 and not action.tried:
                 self._uncounted.append(
                     (action.request, action.worker, action.arrived_at, action.started_at, now)
                 )
                 if len(self._uncounted) >= UNCOUNTED_MAX:
                     self._count()
+                if self.has_access_log:
+                    said.append(self._line_of_answer(now, action, is_logged=True))
             else:
                 said += self._admitted(now, self._note_action(now, action, actions))
         return said
 
     def _count(self) -> None:
         """Catch up with those that went well."""
-        answers, self._uncounted = self._uncounted, []
-        self._figures.count_answers(answers)
-        self._stories.keep_answers(answers)
+        if self._uncounted:
+            self._figures.count_answers(self._uncounted)
+            self._stories.keep_answers(self._uncounted)
+            self._uncounted.clear()
 
     # --- what is worth a line -------------------------------------------------------------------
 
@@ -125,9 +123,7 @@ class Observer:
                 self._note_answer(now, action)
                 is_logged = bool(action.tried) or self.has_access_log
                 if is_logged or self.is_watched:
-                    name = self._request_name(action.request)
-                    took_s = now - action.arrived_at
-                    yield lines.answered(name, action, took_s, is_logged=is_logged)
+                    yield self._line_of_answer(now, action, is_logged=is_logged)
             case Refuse():
                 self._note_refusal(now, action)
                 is_logged = action.reason not in _QUIET or self.has_access_log
@@ -149,39 +145,32 @@ class Observer:
                 tries = self._failed.pop(request, ())
                 self._stories.keep(Story(request, "gone", action.arrived_at, now, tries))
 
+    def _line_of_answer(self, now: float, action: Answer, *, is_logged: bool) -> Line:
+        name, took_s = self._request_name(action.request), now - action.arrived_at
+        return lines.answered(name, action, took_s, is_logged=is_logged)
+
     def _note_answer(self, now: float, action: Answer) -> None:
+        """One that followed on failed tries, or tells of an error."""
         self._count()
         self._figures.count_answer(action, now)
-        request, reply, started_at = action.request, action.reply, action.started_at
-        failed, reason = self._failed.pop(request, ()), lines.reason_of(reply.status)
-        if not failed and not reason:
-            good = (request, action.worker, action.arrived_at, started_at, now)
-            self._stories.keep_answers([good])
-            return
-        ended, slot = "error" if reason else "answer", action.worker.slot
-        tries = (*failed, OneTry(slot, action.attempts, started_at, now, ended))
-        error = lines.shortened(reply.error)
-        self._stories.keep(
-            Story(request, "answered", action.arrived_at, now, tries, reply.status, reason, error)
-        )
+        request, slot, status = action.request, action.worker.slot, action.reply.status
+        reason, error = lines.reason_of(status), lines.shortened(action.reply.error)
+        ended = "error" if reason else "answer"
+        last = OneTry(slot, action.attempts, action.started_at, now, ended)
+        tries = (*self._failed.pop(request, ()), last)
+        story = Story(request, "answered", action.arrived_at, now, tries, status, reason, error)
+        self._stories.keep(story)
 
     def _note_failed_try(self, now: float, action: TryFailed) -> None:
         self._count()
-        worker = self._figures.worker(action.worker.slot)
-        worker.failures[action.why.value] += 1
-        worker.pool.failures[action.why.value] += 1
-        started_at = now - action.took_s
-        worker.note_busy(started_at, now)
-        if action.attempt == 1:
-            worker.pool.queue_time.note(started_at - action.arrived_at)
-        failed = OneTry(worker.slot, action.attempt, started_at, now, action.why.value)
+        self._figures.count_failed_try(action, now)
+        slot, started_at = action.worker.slot, now - action.took_s
+        failed = OneTry(slot, action.attempt, started_at, now, action.why.value)
         self._failed.setdefault(action.request, []).append(failed)
 
     def _note_refusal(self, now: float, action: Refuse) -> None:
         status, reason = STATUS[action.reason], action.reason.value
-        self._figures.by_status[status] += 1
-        self._figures.by_reason[reason] += 1
-        self._figures.of_nobody.latency.note(now - action.arrived_at)
+        self._figures.count_refusal(status, reason, now - action.arrived_at)
         tries = self._failed.pop(action.request, ())
         self._stories.keep(
             Story(action.request, "refused", action.arrived_at, now, tries, status, reason)

@@ -34,7 +34,7 @@ class Deadlines:
     deadlines of requests ahead of them."""
 
     def __init__(self, open_requests: Container[RequestId] = ()) -> None:
-        """Only deadlines of ``open_requests`` come out, whoever they are by then."""
+        """``open_requests`` are those that are open at any time: only their deadlines come out."""
         # Tuples are compared without a line of Python, and no two have the same number.
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = 0
@@ -44,7 +44,7 @@ class Deadlines:
         self._tidy_at = _TIDY_FROM
 
     def __len__(self) -> int:
-        """How many are to come, as far as they were set as alarms."""
+        """How many alarms are set."""
         return len(self._heap) - self._cancelled
 
     def set_deadline(self, request: RequestId, when: float) -> None:
@@ -68,8 +68,7 @@ class Deadlines:
             return
         alarm.event = None
         self._cancelled += 1
-        # Most dates are cancelled long before they are due: without tidying, a fast balancer
-        # would keep the dates of the last thirty seconds' answered requests.
+        # Most alarms are cancelled long before they are due, and are not to pile up until then.
         if self._cancelled > 256 and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].event is not None]
             heapify(self._heap)

@@ -1,10 +1,9 @@
 """What to do with a request next, and what may not go on: choices as pure functions of what is.
 
-The order of the pools is a preference: a pool whose
-workers are busy is waited for, one with nobody up is passed over. Within a pool the worker that
-became free last is asked first: of 64 workers under the load of 4 that costs a third less than
-taking turns, for its memory is in the caches. Nobody is asked twice, and an
-ejected worker only by a request for which nobody in rotation is left.
+The order of the pools is a preference: a pool whose workers are busy is waited for, one with nobody
+up is passed over. Within a pool the worker that became free last is asked first: of 64 workers
+under the load of 4 that costs a third less than taking turns, for its memory is in the caches.
+Nobody is asked twice, and an ejected worker only by a request for which nobody in rotation is left.
 """
 
 from collections.abc import Iterable

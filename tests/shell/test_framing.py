@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from balancer.wire.framing import FRAMES_MAX, Assembler, encode_head
+from balancer.wire.framing import FRAMES_MAX, Assembler, encode, encode_head
 from balancer.wire.values import WireError
 
 FRAME_BYTES_MAX = 1000
@@ -13,6 +13,12 @@ FRAME_BYTES_MAX = 1000
 
 def message(*frames: bytes) -> bytes:
     return b"".join((encode_head(frames), *frames))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, FRAMES_MAX])
+def test_a_small_message_is_its_head_and_its_frames(count: int) -> None:
+    frames = [bytes([number % 251]) * (number % 7) for number in range(count)]
+    assert encode(frames) == message(*frames)
 
 
 def head(*numbers: int) -> bytes:

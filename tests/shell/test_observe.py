@@ -546,6 +546,33 @@ def test_answers_that_nobody_asks_about_take_no_room(story: Story) -> None:
     assert after - before < 60_000
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        [Refuse(R, Reason.QUEUE_FULL)],
+        [TryFailed(A, R, 1, Why.EMPTY, 0.1), Refuse(R, Reason.EXHAUSTED)],
+        [answer(A, 1, status=500)],
+    ],
+)
+def test_nothing_piles_up_where_there_is_trouble_alone(
+    story: Story, trouble: list[Action]
+) -> None:
+    def much_of_it() -> None:
+        for _ in range(3 * STORIES_MAX):
+            story.at(NOW, arrived(), forward(A, 1))
+            story.at(NOW + 0.1, None, *trouble)
+
+    tracemalloc.start()
+    try:
+        much_of_it()
+        before, _ = tracemalloc.get_traced_memory()
+        much_of_it()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 30_000
+
+
 def test_a_batch_keeps_its_worker_busy_once(story: Story) -> None:
     story.at(NOW, arrived(RequestId(1)))
     story.at(NOW, arrived(RequestId(2)))
