@@ -17,7 +17,7 @@ def message(*frames: bytes) -> bytes:
 
 @pytest.mark.parametrize("count", [1, 2, 3, FRAMES_MAX])
 def test_a_small_message_is_its_head_and_its_frames(count: int) -> None:
-    frames = [bytes([number % 251]) * (number % 7) for number in range(count)]
+    frames = [bytes([number % 251]) * (1 + number % 7) for number in range(count)]
     assert encode(frames) == message(*frames)
 
 

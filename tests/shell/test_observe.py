@@ -551,12 +551,11 @@ def test_answers_that_nobody_asks_about_take_no_room(story: Story) -> None:
     [
         [Refuse(R, Reason.QUEUE_FULL)],
         [TryFailed(A, R, 1, Why.EMPTY, 0.1), Refuse(R, Reason.EXHAUSTED)],
+        [TryFailed(A, R, 1, Why.DIED, 0.1), Forget(R)],
         [answer(A, 1, status=500)],
     ],
 )
-def test_nothing_piles_up_where_there_is_trouble_alone(
-    story: Story, trouble: list[Action]
-) -> None:
+def test_nothing_piles_up_where_there_is_trouble_alone(story: Story, trouble: list[Action]) -> None:
     def much_of_it() -> None:
         for _ in range(3 * STORIES_MAX):
             story.at(NOW, arrived(), forward(A, 1))
