@@ -123,6 +123,12 @@ def refused(name: str, action: Refuse, took_s: float, *, is_logged: bool) -> Lin
     return Line("warning", text, fields, is_logged)
 
 
+def dropped(name: str, took_s: float) -> Line:
+    """The request's client left before it was over."""
+    text = f"request {name} dropped after {_duration(took_s)}: its client is gone"
+    return Line("info", text, {"request": name, "ms": ms(took_s)})
+
+
 def ejected(action: Ejected) -> Line:
     slot = action.worker.slot
     text = f"worker {slot} is out of rotation for {action.duration_s:g} s: it failed"

@@ -36,15 +36,10 @@ class Links:
         self._after = after
         self._replying: list[Link] = []
         """Whose descriptor told of a reply."""
-        self._touched: dict[Link, None] = {}
-        """Who may have more to tell than a reply."""
+        self.touched: dict[Link, None] = {}
+        """Who may have more to tell than a reply, of which no descriptor will tell."""
 
     # --- what they tell ---------------------------------------------------------------------------
-
-    @property
-    def have_more(self) -> bool:
-        """Somebody has something to tell of which no descriptor will."""
-        return bool(self._touched)
 
     def replies(self) -> Iterator[Event]:
         """Of those whose descriptor told of one; the others are for ``read_rest``."""
@@ -55,11 +50,11 @@ class Links:
                 if event is not None:
                     yield event
                 else:
-                    self._touched[link] = None
+                    self.touched[link] = None
 
     def read_rest(self) -> None:
         """Emit what else there is. Who is lost is closed."""
-        touched, self._touched = self._touched, {}
+        touched, self.touched = self.touched, {}
         for link in touched:
             self._read(link)
 
@@ -124,12 +119,12 @@ class Links:
                 descriptor, selectors.EVENT_READ, lambda: self._replying.append(link)
             )
         self._selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
-        self._touched[link] = None
+        self.touched[link] = None
 
     def _watch(self, link: Link) -> None:
         """Something became of it: if that was its death, nothing is sent to it in this turn."""
         link.watch()
-        self._touched[link] = None
+        self.touched[link] = None
 
     def _dial_endpoint(self, worker: WorkerId, endpoint: Endpoint) -> None:
         self.dial(
@@ -162,7 +157,7 @@ class Links:
         """A task certainly never reached the worker, by this link if it has one."""
         self._emit(WorkerLost(worker, "it was gone already", undelivered=True))
         if link is not None:
-            self._touched[link] = None
+            self.touched[link] = None
 
     def release(self, action: Released) -> None:
         """The core needs the worker no more."""

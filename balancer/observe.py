@@ -144,6 +144,8 @@ class Observer:
                 totals["clients_gone"] += 1
                 tries = self._failed.pop(request, ())
                 self._stories.keep(Story(request, "gone", action.arrived_at, now, tries))
+                if self.has_access_log:
+                    yield lines.dropped(self._request_name(request), now - action.arrived_at)
 
     def _line_of_answer(self, now: float, action: Answer, *, is_logged: bool) -> Line:
         name, took_s = self._request_name(action.request), now - action.arrived_at
@@ -171,10 +173,8 @@ class Observer:
     def _note_refusal(self, now: float, action: Refuse) -> None:
         status, reason = STATUS[action.reason], action.reason.value
         self._figures.count_refusal(status, reason, now - action.arrived_at)
-        tries = self._failed.pop(action.request, ())
-        self._stories.keep(
-            Story(action.request, "refused", action.arrived_at, now, tries, status, reason)
-        )
+        request, tries = action.request, self._failed.pop(action.request, ())
+        self._stories.keep(Story(request, "refused", action.arrived_at, now, tries, status, reason))
 
     # --- what is asked for ------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ class Transport:
         yield from self.links.replies()
         # Before deaths are told: what was decided for a dead worker just now certainly never left.
         self.flush()
-        if self.links.have_more:
+        if self.links.touched:
             self.links.read_rest()
             yield from self._take_emitted()
             self.flush()
@@ -148,7 +148,7 @@ class Transport:
         """Whether there is something to do that no descriptor will tell of."""
         if self._must_look and not self._has_requests:
             self._must_look, self._has_requests = False, self.frontend.has_message()
-        return bool(self._events or self.links.have_more or self._has_requests)
+        return bool(self._has_requests or self._events or self.links.touched)
 
     def _patience_s(self, until: float | None) -> float | None:
         if self._has_more():

@@ -259,11 +259,14 @@ def test_with_an_access_log_each_request_that_is_over_has_one_line() -> None:
         good = Answer(request, A, WorkerReply(Outcome.ANSWER), 1, ())
         lines += observer.note(NOW + 0.005, None, [good])
     lines += observer.note(NOW, arrived(), [Refuse(R, Reason.QUEUE_FULL)])
-    assert len(lines) == 3 * LINES_BURST + 1
+    observer.note(NOW, arrived(OTHER), [])
+    lines += observer.note(NOW + 1.5, ev.ClientGone(ClientId(b"client")), [Forget(OTHER)])
+    assert len(lines) == 3 * LINES_BURST + 2
     assert lines[0].text == "request 0 answered 200 by a-1 in 5 ms"
     assert lines[0].level == "info"
     assert "event" not in lines[0].fields
-    assert lines[-1].text == "request 7 answered 503 queue_full in 0 ms"
+    assert lines[-2].text == "request 7 answered 503 queue_full in 0 ms"
+    assert lines[-1].text == "request 8 dropped after 1.50 s: its client is gone"
     assert all(line.is_logged for line in lines)
 
 
