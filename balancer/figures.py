@@ -26,7 +26,9 @@ _TOTALS = (
 @dataclass(slots=True)
 class PoolFigures:
     latency: Histogram = field(default_factory=Histogram)
-    """From arrival to answer, of those that its workers answered."""
+    """From arrival to answer, of those that its workers answered; nobody's pool has those that
+    were refused."""
+    refused: int = 0
     queue_time: Histogram = field(default_factory=Histogram)
     """From arrival to the first try, of those that it had first."""
     failures: Counter[str] = field(default_factory=Counter)
@@ -36,8 +38,11 @@ class PoolFigures:
         return {
             "latency": _of_histogram(self.latency),
             "queue_time": _of_histogram(self.queue_time),
-            "tries": {"answer": self.latency.counts.total(), **_FAILURES, **self.failures},
+            "tries": {"answer": self._answers(), **_FAILURES, **self.failures},
         }
+
+    def _answers(self) -> int:
+        return self.latency.counts.total() - self.refused
 
 
 @dataclass(slots=True)
@@ -134,7 +139,9 @@ class Figures:
     def count_refusal(self, status: int, reason: str, took_s: float) -> None:
         self.by_status[status] += 1
         self.by_reason[reason] += 1
-        self._pools[NOBODY].latency.note(took_s)
+        nobody = self._pools[NOBODY]
+        nobody.refused += 1
+        nobody.latency.note(took_s)
         self._settle_if_many(1)
 
     def _settle_if_many(self, more: int) -> None:

@@ -64,7 +64,7 @@ class Observer:
         elif type(event) is SlotAdded:
             figures.add(event.slot, event.pool)
         said: list[Line] = []
-        for action in actions:
+        for number, action in enumerate(actions):
             # Almost all actions are of two kinds that say nothing.
             if type(action) is Forward and action.attempt == 1:
                 figures.first_tries += 1
@@ -77,7 +77,8 @@ class Observer:
                 if self.has_access_log:
                     said.append(self._line_of_answer(now, action, is_logged=True))
             else:
-                said += self._admitted(now, self._note_action(now, action, actions))
+                following = actions[number + 1 :]
+                said += self._admitted(now, self._note_action(now, action, following))
         return said
 
     def _count(self) -> None:
@@ -101,7 +102,9 @@ class Observer:
             if left_out is not None:
                 yield line
 
-    def _note_action(self, now: float, action: Action, actions: Sequence[Action]) -> Iterator[Line]:
+    def _note_action(
+        self, now: float, action: Action, following: Sequence[Action]
+    ) -> Iterator[Line]:
         totals = self._figures.totals
         match action:
             case Forward():
@@ -116,8 +119,6 @@ class Observer:
                 is_logged = action.why is not Why.EMPTY
                 if is_logged or self.is_watched:
                     name = self._request_name(action.request)
-                    place = next(n for n, other in enumerate(actions) if other is action)
-                    following = actions[place + 1 :]
                     yield lines.failed_try(name, action, following, is_logged=is_logged)
             case Answer():
                 self._note_answer(now, action)

@@ -42,6 +42,7 @@ such requests are refused without a wait until it reads again."""
 
 
 _TOLD_AFTERWARDS = {WorkerReady, WorkerConnected}
+"""What else is to be done about these depends on what the core has made of them."""
 
 
 class LauncherGone(Exception):

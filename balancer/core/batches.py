@@ -64,8 +64,8 @@ def _requests_max(member: Member, waiting: int, limits: Limits) -> int:
 def may_be_misjudged(member: Member, limits: Limits) -> bool:
     """Whether its pool's requests look too slow for batches only because of the way there and back,
     which on a loaded machine takes longer than the work: no batch would ever show what is true."""
-    may_batch = limits.batch_max > 1 and member.batching is Batching.EACH
-    return may_batch and member.pool.service.fit(limits.batch_budget_s) == 1
+    is_each = member.batching is Batching.EACH
+    return is_each and member.pool.service.fit(limits.batch_budget_s) == 1
 
 
 def _share(waiting: int, workers: int) -> int:

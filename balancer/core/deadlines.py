@@ -33,7 +33,7 @@ class Deadlines:
     """Dates come out in order of time, equal ones in the order in which they were set, and the
     deadlines of requests ahead of them."""
 
-    def __init__(self, open_requests: Container[RequestId] = ()) -> None:
+    def __init__(self, open_requests: Container[RequestId]) -> None:
         """``open_requests`` are those that are open at any time: only their deadlines come out."""
         # Tuples are compared without a line of Python, and no two have the same number.
         self._heap: list[tuple[float, int, Alarm]] = []

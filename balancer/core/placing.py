@@ -235,8 +235,8 @@ class Placing:
             self._budget.note_first_try(now)
         expires_at = min(request.deadline, now + request.try_timeout_s)
         remaining_s = request.deadline - now
-        may_batch = self.limits.batch_max > 1
-        wants_time = may_batch and not is_accompanied and may_be_misjudged(member, self.limits)
+        is_alone = self.limits.batch_max > 1 and not is_accompanied
+        wants_time = is_alone and may_be_misjudged(member, self.limits)
         return Forward(
             member.worker, request.id, request.attempts, remaining_s, expires_at, wants_time
         )

@@ -17,7 +17,7 @@ UNUSUAL = 10
 _IN_ROTATION = {State.IDLE, State.BUSY, State.EJECTED}
 
 
-class Wait:
+class Patience:
     """How long a suspect lets others go first."""
 
     __slots__ = ("alarm", "hurry_ends_at", "patience_ends_at", "request")
@@ -38,48 +38,48 @@ class Suspects:
         self.limits = limits
         self._deadlines = deadlines
         self._open: set[RequestId] = set()
-        self.waiting: dict[RequestId, Wait] = {}
+        self.waiting: dict[RequestId, Patience] = {}
         """Who gives way: the end of any try may be what they wait for."""
 
     def add(self, request: Request, now: float) -> None:
         """Have it wait for better times, as far as that leaves time for a whole try."""
         self._open.add(request.id)
         if request.deadline - request.try_timeout_s > now:
-            wait = Wait(request, now + self.limits.hang_kill_after_s / 2)
-            self.waiting[request.id] = wait
+            patience = Patience(request, now + self.limits.hang_kill_after_s / 2)
+            self.waiting[request.id] = patience
             request.gives_way = True
-            self._begin_patience(wait, now)
+            self._begin_patience(patience, now)
 
     def note_failure(self, now: float) -> None:
         """One more worker is away because of a suspect: the others' patience begins anew."""
-        for wait in self.waiting.values():
-            self._begin_patience(wait, now)
+        for patience in self.waiting.values():
+            self._begin_patience(patience, now)
 
-    def _begin_patience(self, wait: Wait, now: float) -> None:
-        request = wait.request
+    def _begin_patience(self, patience: Patience, now: float) -> None:
+        request = patience.request
         patience_s = self.limits.hang_kill_after_s + self.limits.revive_grace_s
         last_chance_at = request.deadline - request.try_timeout_s
         request.waits_last = True
-        wait.patience_ends_at = min(now + patience_s, last_chance_at)
-        self._deadlines.cancel(wait.alarm)
-        wait.alarm = self._deadlines.set(wait.patience_ends_at, WayGiven(request.id))
+        patience.patience_ends_at = min(now + patience_s, last_chance_at)
+        self._deadlines.cancel(patience.alarm)
+        patience.alarm = self._deadlines.set(patience.patience_ends_at, WayGiven(request.id))
 
     def look_again(self, request: Request, now: float) -> None:
         """It has waited long enough for workers; or for other suspects, too."""
         last_chance_at = request.deadline - request.try_timeout_s
         request.waits_last = False
         if now < last_chance_at:
-            wait = self.waiting[request.id]
-            wait.alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
+            patience = self.waiting[request.id]
+            patience.alarm = self._deadlines.set(last_chance_at, WayGiven(request.id))
         else:
             self.let_go(request)
 
     def let_go(self, request: Request) -> None:
         """It is forwarded, or it has waited long enough. Until a try fails it gives way no more."""
         request.gives_way = request.waits_last = False
-        wait = self.waiting.pop(request.id, None)
-        if wait is not None:
-            self._deadlines.cancel(wait.alarm)
+        patience = self.waiting.pop(request.id, None)
+        if patience is not None:
+            self._deadlines.cancel(patience.alarm)
 
     def forget(self, request: Request) -> None:
         """It is over."""
@@ -96,10 +96,10 @@ class Suspects:
         """
         if not request.gives_way:
             return False
-        wait = self.waiting[request.id]
-        if now < wait.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
+        patience = self.waiting[request.id]
+        if now < patience.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
             return True
-        is_patient = now < wait.patience_ends_at
+        is_patient = now < patience.patience_ends_at
         troubled, usual_s = 0, pool.service.mean_s
         for member in pool.members.values():
             if member.held is not None and member.state is State.BUSY:

@@ -162,7 +162,7 @@ class Workers:
             self.batch_replied(BatchReplied(event.worker, (_GARBLED,) * len(held.requests)), now)
             return
         is_late = self._end_try(member, held, event.took_s, now)
-        if reply.outcome is not _ANSWER or member.bad_tries or member.ejections:
+        if reply.outcome is not _ANSWER or member.bad_tries:
             self._judge(member, {reply.outcome}, is_late, now)
         self._settle_reply(member, held, held.requests[0], reply, now)
         self._go_on(member, held, is_late, now)
@@ -267,7 +267,6 @@ class Workers:
     def ejection_ended(self, event: EjectionEnded, now: float) -> None:
         member = self._pools.find(event.worker)
         assert member is not None
-        member.alarm = None
         self._actions.append(Readmitted(event.worker))
         self._pools.move(member, Signal.READMITTED)
         self._placing.place_all(now)

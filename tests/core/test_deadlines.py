@@ -12,7 +12,7 @@ def event(number: int) -> DeadlinePassed:
 
 
 def test_dates_come_out_in_order_of_time() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     for when in (1003.0, 1001.0, 1002.0):
         deadlines.set(when, event(int(when)))
     assert [deadlines.pop_due(1009.0) for _ in range(4)] == [
@@ -24,21 +24,21 @@ def test_dates_come_out_in_order_of_time() -> None:
 
 
 def test_equal_dates_come_out_in_the_order_in_which_they_were_set() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     for number in range(50):
         deadlines.set(1001.0, event(number))
     assert [deadlines.pop_due(1001.0) for _ in range(50)] == [event(n) for n in range(50)]
 
 
 def test_a_date_is_due_at_its_very_instant_and_not_before() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     deadlines.set(1001.0, event(1))
     assert deadlines.pop_due(1000.999) is None
     assert deadlines.pop_due(1001.0) == event(1)
 
 
 def test_the_next_date_skips_the_cancelled_ones() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     assert deadlines.next() is None
     first = deadlines.set(1001.0, event(1))
     deadlines.set(1002.0, event(2))
@@ -52,7 +52,7 @@ def test_the_next_date_skips_the_cancelled_ones() -> None:
 
 
 def test_cancelling_twice_or_after_the_fact_or_nothing_is_harmless() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     fired, cancelled = deadlines.set(1001.0, event(1)), deadlines.set(1002.0, event(2))
     deadlines.set(1003.0, event(3))
     assert deadlines.pop_due(1001.0) == event(1)
@@ -66,7 +66,7 @@ def test_cancelling_twice_or_after_the_fact_or_nothing_is_harmless() -> None:
 
 def test_a_hundred_thousand_cancelled_alarms_leave_nothing_behind() -> None:
     before = alarms_alive()
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     deadlines.set(2000.0, event(0))
     for number in range(100_000):
         deadlines.cancel(deadlines.set(1030.0 + number, event(number)))
@@ -82,7 +82,7 @@ def alarms_alive() -> int:
 
 
 def test_tidying_keeps_every_live_date_in_order() -> None:
-    deadlines = Deadlines()
+    deadlines = Deadlines(())
     alarms = [deadlines.set(1000.0 + number % 7, event(number)) for number in range(1000)]
     for number, alarm in enumerate(alarms):
         if number % 10:
@@ -115,6 +115,22 @@ def test_deadlines_and_alarms_come_out_in_one_order_and_deadlines_first() -> Non
     deadlines.set_deadline(RequestId(1), 1001.0)
     assert [deadlines.pop_due(1002.5) for _ in range(3)] == [event(1), tried_in_vain, None]
     assert [deadlines.pop_due(1003.0) for _ in range(3)] == [event(3), tried_in_vain, None]
+
+
+def test_many_open_requests_are_not_looked_through_for_each() -> None:
+    class Looks(set[RequestId]):
+        count = 0
+
+        def __contains__(self, request: object) -> bool:
+            self.count += 1
+            return super().__contains__(request)
+
+    open_requests = Looks()
+    deadlines = Deadlines(open_requests)
+    for number in range(20_000):
+        open_requests.add(RequestId(number))
+        deadlines.set_deadline(RequestId(number), 1000.0 + number)
+    assert open_requests.count < 3 * 20_000
 
 
 def test_a_hundred_thousand_deadlines_of_the_past_leave_nothing_behind() -> None:

@@ -16,7 +16,6 @@ from balancer.core.events import (
     RequestArrived,
     RequestId,
     RequestUnreadable,
-    TryFailed,
     Why,
     WorkerId,
 )
@@ -55,24 +54,23 @@ def test_a_worker_is_told_how_much_time_is_left_and_when_not_to_begin() -> None:
 
 def test_whoever_watches_is_told_when_it_arrived_and_when_the_answering_try_began() -> None:
     story = Story("a", "b", try_timeout_s=1.0, hang_kill_after_s=9.0)
-    story.at(1000.0, request(1), request(2), request(3))
-    story.at(1000.25, empty("a"))
-    failed, forward = story.actions
-    assert isinstance(failed, TryFailed)
-    assert isinstance(forward, Forward)
-    assert (failed.request, failed.arrived_at) == (1, 1000.0)
-    assert forward.request == 3
-    story.at(1000.5, answer("b"))
-    assert (story.answer().arrived_at, story.answer().started_at) == (1000.0, 1000.0)
-    story.at(1001.75)
-    story.at(1002.0, answer("a"))  # late: its try has timed out, and another may be going on
-    assert story.answer().request == 3
-    assert (story.answer().arrived_at, story.answer().started_at) == (1000.0, 1000.25)
+    story.at(1000.0, request(1))
+    story.at(1001.0)
+    (failed,) = story.failed_tries()
+    assert (failed.arrived_at, failed.took_s) == (1000.0, 1.0)
+    assert story.at(1001.5, answer("a")) == ["1 <- 200 from a after 2 attempts; a timeout"]
+    answered = story.answer()
+    assert (answered.arrived_at, answered.started_at) == (1000.0, 1000.0), "not that of the second"
 
 
 @pytest.mark.parametrize(
     ("event", "kind"),
-    [(leaves(), Forget), (DrainStarted(0.0), Refuse), (request(2, size_bytes=1 << 40), Refuse)],
+    [
+        (leaves(), Forget),
+        (DrainStarted(0.0), Refuse),
+        (request(2, size_bytes=1 << 40), Refuse),
+        (RequestUnreadable(RequestId(2), ClientId(b"client"), "no good"), Refuse),
+    ],
 )
 def test_whoever_watches_is_told_when_a_request_arrived_that_gets_no_answer(
     event: Event, kind: type[Refuse | Forget]

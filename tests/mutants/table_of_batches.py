@@ -21,8 +21,8 @@ BATCHES: dict[str, Slips] = {
             "pool.service.fit(limits.batch_budget_s) < 1\n",
         ),
         "whoever seems too slow is asked how long it takes": (
-            "    may_batch = limits.batch_max > 1 and member.batching is Batching.EACH\n",
-            "    may_batch = limits.batch_max > 1\n",
+            "    is_each = member.batching is Batching.EACH\n",
+            "    is_each = True\n",
         ),
         "a batch may hold one more": (
             "len(found) + 1 >= most",

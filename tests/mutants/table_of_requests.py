@@ -65,8 +65,8 @@ REQUESTS: dict[str, Slips] = {
             "        request.gives_way = False\n",
         ),
         "a suspect's patience does not begin anew": (
-            "        for wait in self.waiting.values():\n",
-            "        for wait in []:\n",
+            "        for patience in self.waiting.values():\n",
+            "        for patience in []:\n",
         ),
         "a suspect does not wait for those who are away": (
             "return troubled >= max(1, len(pool.members) // SHARE)",

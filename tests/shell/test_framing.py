@@ -42,8 +42,11 @@ def test_a_message_is_its_frames_again(frames: list[bytes]) -> None:
         assert assembler.take(message(*frames)) == frames
 
 
-def test_a_message_is_whole_wherever_it_is_cut() -> None:
-    frames, whole = [b"header", b"", b"payload"], message(b"header", b"", b"payload")
+@pytest.mark.parametrize(
+    "frames", [[b"one"], [b"header", b"payload"], [b"header", b"", b"payload"]]
+)
+def test_a_message_is_whole_wherever_it_is_cut(frames: list[bytes]) -> None:
+    whole = message(*frames)
     assembler = Assembler(FRAME_BYTES_MAX)
     for at in range(1, len(whole)):
         assert assembler.take(whole[:at]) is None
@@ -75,6 +78,8 @@ def test_a_message_is_whole_however_often_it_is_cut() -> None:
         head(1, 1 << 63),
         head(1, 3) + b"three",
         message(b"one") + message(b"two"),
+        message(b"header", b"payload") + message(b"header", b"payload"),
+        message(b"a", b"b", b"c") + b"d",
     ],
 )
 def test_nonsense_is_no_message(data: bytes) -> None:

@@ -161,14 +161,14 @@ def test_a_once_request_is_known_by_a_digest_of_its_id(
 
 def test_what_cannot_be_read_is_an_event_too(frontend: Frontend, connect: Connect) -> None:
     client = connect()
-    client.send_multipart([b"", msgpack.packb({"v": 2}), b"x"])
+    client.send_multipart([b"", msgpack.packb({"v": 2, "id": "mine"}), b"x"])
     (event,) = read(frontend)
     assert isinstance(event, RequestUnreadable)
     assert event.error == "header: v must be 1"
     frontend.refuse(Refuse(event.request, Reason.MALFORMED, detail=event.error))
     frontend.flush()
     reply = msgpack.unpackb(client.recv_multipart()[-1])
-    assert (reply["status"], reply["reason"]) == (400, "malformed")
+    assert (reply["status"], reply["reason"], reply["id"]) == (400, "malformed", "mine")
 
 
 def test_of_ten_thousand_frames_only_a_few_are_kept(frontend: Frontend, connect: Connect) -> None:

@@ -164,6 +164,17 @@ def test_a_failed_try_with_which_the_request_ends_has_nothing_to_wait_for(
     assert line == "warning: request boot-7 lost a-1, which died after 5 ms"
 
 
+def test_what_follows_on_a_failed_try_is_not_what_was_before(story: Story) -> None:
+    """After a long pause two tries of a request may time out at once."""
+    story.at(NOW, arrived(), forward(A, 1))
+    first, second = (TryFailed(w, R, n, Why.TIMEOUT, 1.0) for n, w in ((1, A), (2, B)))
+    told = story.lines(NOW + 9, None, first, forward(B, 2), second)
+    assert [line.rpartition("; ")[2] for line in told] == [
+        "forwarded to b-1 (attempt 2)",
+        "waiting for a worker",
+    ]
+
+
 def test_an_empty_reply_is_ordinary(story: Story) -> None:
     story.at(NOW, arrived(), forward(A, 1))
     assert story.lines(NOW, None, TryFailed(A, R, 1, Why.EMPTY, 0.001), forward(B, 2)) == []
@@ -514,6 +525,18 @@ def test_each_pool_has_its_times_and_the_ends_of_its_tries() -> None:
     assert b["latency"]["sum_s"] == pytest.approx(0.172)
     assert quantile_of(b["latency"], 1.0) == pytest.approx(0.2)
     assert nobody["latency"]["sum_s"] == pytest.approx(0.5)
+    assert nobody["tries"]["answer"] == 0, "a refusal is no answered try"
+
+
+def test_only_the_first_try_tells_how_long_a_request_was_queued(story: Story) -> None:
+    story.at(NOW, ev.SlotAdded("a-1", "a"))
+    story.at(NOW, arrived())
+    story.at(NOW + 0.25, None, forward(A, 1))
+    story.at(NOW + 0.5, None, TryFailed(A, R, 1, Why.DIED, 0.25), forward(A, 2))
+    story.at(NOW + 1.5, None, TryFailed(A, R, 2, Why.DIED, 1.0), forward(A, 3))
+    story.at(NOW + 2.0, None, answer(A, 3, FailedTry("a-1", Why.DIED, 0.25)))
+    pools = story.observer.snapshot(Dispatcher(Limits(), []), NOW + 3)["pools"]
+    assert pool_named("a", {"pools": pools})["queue_time"]["sum_s"] == 0.25
 
 
 def quantile_of(times: dict[str, Any], share: float) -> float | None:
@@ -586,6 +609,17 @@ def test_a_batch_keeps_its_worker_busy_once(story: Story) -> None:
     dispatcher.step(ev.SlotAdded("a-1", "a"), NOW)
     figures_of_a = story.observer.snapshot(dispatcher, NOW)["workers"]["a-1"]
     assert (figures_of_a["served"], figures_of_a["busy_ms"]) == (2, 500.0)
+
+
+@pytest.mark.parametrize(
+    "last", [answer(A, 1, status=500), TryFailed(A, R, 1, Why.DIED, 0.25), ev.ReplyDropped(A, R)]
+)
+def test_whatever_comes_after_a_good_answer_is_counted_after_it(story: Story, last: Action) -> None:
+    story.at(NOW, arrived(OTHER), forward(A, 1, OTHER))
+    story.at(NOW + 0.5, None, Answer(OTHER, A, WorkerReply(Outcome.ANSWER), 1, ()))
+    story.at(NOW + 0.5, arrived(), forward(A, 1))
+    story.at(NOW + 0.75, None, last)
+    assert busy_ms(story) == 750.0
 
 
 def busy_ms(story: Story) -> float:
@@ -742,7 +776,8 @@ def test_errors_refusals_and_clients_that_left_are_trouble(story: Story) -> None
     story.at(NOW + 1, None, answer(A, 1, status=500))
     story.at(NOW + 2, arrived())
     story.at(NOW + 3, None, Forget(R))
-    story.at(NOW + 4, arrived(), Refuse(R, Reason.QUEUE_FULL))
+    story.at(NOW + 4, arrived())
+    story.at(NOW + 4.5, None, Refuse(R, Reason.QUEUE_TIMEOUT))
     raised, gone, refused = stories(story, NOW + 5, troubled=True)
     assert stories(story, NOW + 5) == [raised, gone, refused], "each is told once"
     assert (raised["state"], raised["status"], raised["reason"]) == (
@@ -754,7 +789,8 @@ def test_errors_refusals_and_clients_that_left_are_trouble(story: Story) -> None
     assert [one["ended"] for one in raised["tries"]] == ["error"]
     assert (gone["state"], gone["status"], gone["took_ms"]) == ("gone", None, 1000.0)
     assert (refused["state"], refused["status"]) == ("refused", 503)
-    assert (refused["reason"], refused["error"]) == ("queue_full", "")
+    assert (refused["reason"], refused["error"]) == ("queue_timeout", "")
+    assert refused["took_ms"] == 500.0
 
 
 def test_long_words_of_a_handler_are_cut_in_the_log_and_in_the_story(story: Story) -> None:

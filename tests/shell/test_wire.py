@@ -127,8 +127,9 @@ def test_an_envelope_is_not_for_cargo(extra: int, is_read: bool) -> None:
 
 
 def test_no_empty_frame_is_answered_without_an_envelope() -> None:
-    found = requests.decode_request([ROUTING_ID, PAYLOAD])
-    assert found == Unreadable([ROUTING_ID], "no empty frame between envelope and body")
+    for body in ([PAYLOAD], [b"a", PAYLOAD], [b"a", b"b", PAYLOAD], [b"a", b"b", b"c", PAYLOAD]):
+        found = requests.decode_request([ROUTING_ID, *body])
+        assert found == Unreadable([ROUTING_ID], "no empty frame between envelope and body")
 
 
 def test_a_routing_id_alone_is_no_request() -> None:
