@@ -13,6 +13,7 @@ from balancer.wire import tasks, values
 from balancer.wire.tasks import Task
 from balancer.wire.values import Blob
 from workers.handler import Current, Decline, Handler, describe, format_traceback
+from workers.stopwatch import Stopwatch
 
 
 def pong(handler: Handler) -> list[bytes]:
@@ -26,9 +27,9 @@ def answer(frames: Sequence[Blob], handler: Handler, max_body_bytes: int) -> lis
         if tasks.is_batch(frames):
             batch = tasks.decode_batch(frames)
             respond = _respond_whole if handler.is_whole else _respond_each
-            began_at = time.monotonic()
+            stopwatch = Stopwatch()
             replies = respond(batch, handler, max_body_bytes)
-            return tasks.encode_batch_reply(replies, time.monotonic() - began_at)
+            return tasks.encode_batch_reply(replies, stopwatch.needed_s())
         task = tasks.decode_task(frames)
     except values.WireError as error:
         return tasks.encode_error(400, str(error))
@@ -37,9 +38,9 @@ def answer(frames: Sequence[Blob], handler: Handler, max_body_bytes: int) -> lis
     if handler.is_whole:
         return _respond_whole([task], handler, max_body_bytes)[0]
     if task.wants_time:
-        began_at = time.monotonic()
+        stopwatch = Stopwatch()
         reply = _respond(task, handler, max_body_bytes)
-        return tasks.encode_timed(reply, time.monotonic() - began_at)
+        return tasks.encode_timed(reply, stopwatch.needed_s())
     return _respond(task, handler, max_body_bytes)
 
 
