@@ -51,8 +51,8 @@ GROUPS = {
         balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.mailbox workers.rep_socket
-        workers.stop_signal workers.answering workers.wear workers.handler workers.finding
-        workers.demo""",
+        workers.stop_signal workers.answering workers.stopwatch workers.wear workers.handler
+        workers.finding workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking
         balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
