@@ -28,8 +28,6 @@ class Dispatcher:
         self._actions: list[Action] = []
         self._requests = Requests(limits, self.pools, self._actions)
         self._deadlines = self._requests.deadlines
-        self.next_deadline = self._deadlines.next
-        """The instant at which ``expire`` has something to do, or None."""
         self._placing = Placing(limits, self.pools, self._requests, self._deadlines, self._actions)
         self._workers = workers = Workers(
             limits, self.pools, self._requests, self._placing, self._deadlines, self._actions
@@ -75,6 +73,10 @@ class Dispatcher:
         while (event := self._deadlines.pop_due(now)) is not None:
             actions += self.step(event, now)
         return actions
+
+    def next_deadline(self) -> float | None:
+        """The instant at which ``expire`` has something to do, or None."""
+        return self._deadlines.next()
 
     @property
     def is_draining(self) -> bool:

@@ -48,9 +48,9 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "            self._port.send(envelope, body)\n",
-                "            self._port.send(envelope, body)\n"
-                "            self._router.send_multipart([*envelope, body], NOBLOCK)\n",
+                "                send(envelope, body)\n",
+                "                send(envelope, body)\n"
+                "                self._router.send_multipart([*envelope, body], NOBLOCK)\n",
             ),
         ),
     ),
@@ -72,15 +72,15 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "        self._send(incoming.envelope, body)\n\n    def refuse",
+                "        self.outbox.append((incoming.envelope, body))\n\n    def refuse",
                 "        held, self._held = getattr(self, '_held', None), None\n"
                 "        if held is not None:\n"
-                "            self._send(held[0], body)\n"
-                "            self._send(incoming.envelope, held[1])\n"
+                "            self.outbox.append((held[0], body))\n"
+                "            self.outbox.append((incoming.envelope, held[1]))\n"
                 "        elif self._open:\n"
                 "            self._held = (incoming.envelope, body)\n"
                 "        else:\n"
-                "            self._send(incoming.envelope, body)\n\n    def refuse",
+                "            self.outbox.append((incoming.envelope, body))\n\n    def refuse",
             ),
         ),
     ),
@@ -108,7 +108,7 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "replies.encode_refusal(action, _id(incoming))",
+                "replies.encode_refusal(action, id)",
                 "replies.msgpack.packb({'status': 200, 'body': 'made up'})",
             ),
         ),
