@@ -133,6 +133,19 @@ def wait_for_lines(terminal: Terminal, expected: str, timeout_s: float = LOG_TIM
         pytest.fail(f"{terminal.output()}\nlacks\n{expected}")
 
 
+def wait_for_all_workers(terminal: Terminal) -> None:
+    """Wait until the cluster is ready and each worker is, too. It is ready with the first, and who
+    asks it then may be answered by a later pool than the README shows."""
+    wait_for_lines(terminal, "… ready on tcp://127.0.0.1:5555", INSTALL_TIMEOUT_S)
+
+    def are_all_ready() -> bool:
+        output = terminal.output()
+        started = re.search(r" starts (\d+) workers? ", output)  # or none, if they come by hand
+        return len(re.findall(r" ready after \d+ ms ", output)) == int(started[1] if started else 0)
+
+    wait_until(are_all_ready, LOG_TIMEOUT_S, "every worker is ready")
+
+
 def look_at(command: str, directory: Path) -> str:
     """What a program shows at a terminal of the usual size before it is left by its key."""
     terminal = Screen(80, 24, "bash", "-c", command, env={}, cwd=directory)
@@ -186,8 +199,7 @@ def test_a_newcomer_sees_what_the_readme_shows(clone: Path, terminals: list[Term
             while terminals:
                 terminals.pop().close()
             terminals.append(Terminal(block.text, clone))
-            ready = "… ready on tcp://127.0.0.1:5555"
-            wait_for_lines(terminals[0], ready, INSTALL_TIMEOUT_S)
+            wait_for_all_workers(terminals[0])
             printed = None
         elif block.language == "bash" and block.is_at_a_terminal:
             screen = look_at(block.text, clone)

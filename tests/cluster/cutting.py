@@ -8,14 +8,19 @@ import threading
 import time
 from typing import Any
 
+from tests.cluster.running import wait_until
+
 
 def work(request: Any) -> int:
-    """Take ``sleep_s``; before it ``cut`` the connection, now or for as long as we live."""
+    """Take ``sleep_s``, or as long as there is no file ``until``; before it ``cut`` the
+    connection, now or for as long as we live."""
     if request.get("cut") == "now":
         assert cut() == 2  # what goes by ZeroMQ, and the stream beside it
     elif request.get("cut") == "always":
         threading.Thread(target=cut_always, daemon=True).start()
     time.sleep(request.get("sleep_s", 0.0))
+    if "until" in request:
+        wait_until(lambda: os.path.exists(request["until"]), 20, request["until"])
     return os.getpid()
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,14 +43,18 @@ def test_a_worker_whose_connection_broke_is_linked_again(cluster: Cluster) -> No
     assert pids(cluster) == before
 
 
-def test_what_it_does_meanwhile_is_finished_before_the_next(cluster: Cluster) -> None:
+def test_what_it_does_meanwhile_is_finished_before_the_next(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     cluster.wait_for_workers(3)
-    before = pids(cluster)
+    before, finish = pids(cluster), tmp_path / "finish"
     with asker(cluster.address) as client:
-        reply = client.ask({"cut": "now", "sleep_s": 1.0}, once=True)
+        reply = client.ask({"cut": "now", "until": str(finish)}, once=True)
         [(cut, _)] = reply.tried
-        wait_until(lambda: cluster.worker(cut)["state"] == "connecting")
+        wait_until(lambda: cluster.worker(cut)["state"] == "connecting", what="it is dialed again")
         assert {reply.worker for reply in client.ask_at_once(6, SHORT)} == set(before) - {cut}
+        assert cluster.worker(cut)["state"] == "connecting"
+        finish.touch()
         cluster.wait_for_workers(3)
     assert pids(cluster) == before
 
