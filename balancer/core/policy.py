@@ -6,7 +6,7 @@ under the load of 4 that costs a third less than taking turns, for its memory is
 Nobody is asked twice, and an ejected worker only by a request for which nobody in rotation is left.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Set
 
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
@@ -36,6 +36,7 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
     """Where the request goes from here, were it alone."""
     if request.is_final:
         return _GIVE_UP
+    excluded = request.excluded
     is_down = is_alive = False
     last_resort: Member | None = None
     for pool in pools:
@@ -43,16 +44,15 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
             continue
         if pool.idle:
             for slot, member in reversed(pool.idle.items()):
-                if slot not in request.excluded:
+                if slot not in excluded:
                     return member
-        if pool.serving and (not request.excluded or _has_untried(request, pool)):
+        if pool.serving > len(excluded) or (pool.serving and _has_untried_busy(pool, excluded)):
             return pool
-        for member in pool.members.values():
-            if member.slot not in request.excluded:
-                is_down = is_down or member.state is State.DOWN
-                is_alive = is_alive or member.state in (State.OVERDUE, State.CONNECTING)
-                if last_resort is None and member.state is State.EJECTED:
-                    last_resort = member
+        away = pool.away()
+        is_down = is_down or _has_untried(away.down, excluded)
+        is_alive = is_alive or _has_untried(away.unheard, excluded)
+        if last_resort is None and away.ejected:
+            last_resort = next(_untried(away.ejected, excluded), None)
     if last_resort is not None:
         return last_resort
     if is_down or is_alive:
@@ -60,12 +60,16 @@ def choose(request: Request, pools: Iterable[Pool]) -> Choice:
     return _GIVE_UP
 
 
-def _has_untried(request: Request, pool: Pool) -> bool:
-    """Whether a worker that is up and busy may still be asked."""
-    return any(
-        member.state is State.BUSY and member.slot not in request.excluded
-        for member in pool.members.values()
-    )
+def _untried(members: Iterable[Member], excluded: Set[str]) -> Iterator[Member]:
+    return (member for member in members if member.slot not in excluded)
+
+
+def _has_untried(members: Collection[Member], excluded: Set[str]) -> bool:
+    return len(members) > len(excluded) or next(_untried(members, excluded), None) is not None
+
+
+def _has_untried_busy(pool: Pool, excluded: Set[str]) -> bool:
+    return any(member.state is State.BUSY for member in _untried(pool.members.values(), excluded))
 
 
 def may_eject(member: Member) -> bool:

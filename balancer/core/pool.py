@@ -9,6 +9,7 @@ States and signals are texts, for the hash of a plain Enum is computed in Python
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from balancer.core.deadlines import Alarm
 from balancer.core.events import Batching, RequestId, WorkerId
@@ -131,6 +132,15 @@ class Member:
         return f"{self.slot}#{self.worker.incarnation} {self.state.value}{held}"
 
 
+class Away(NamedTuple):
+    """Who of a pool is not in rotation, but may come back."""
+
+    down: tuple[Member, ...]
+    unheard: tuple[Member, ...]
+    """Overdue, or not heard of yet: they reply or are killed."""
+    ejected: tuple[Member, ...]
+
+
 class Pool:
     """The workers of one handler."""
 
@@ -146,6 +156,24 @@ class Pool:
         self.service = ServiceTime()
         self.fill_alarm: Alarm | None = None
         """When the first of those that wait for company has waited long enough."""
+        self._away: Away | None = None
+
+    def away(self) -> Away:
+        """Worked out once for all that ask before the next of them comes or goes."""
+        if self._away is None:
+            self._away = Away(
+                self._in_state(State.DOWN),
+                self._in_state(State.OVERDUE, State.CONNECTING),
+                self._in_state(State.EJECTED),
+            )
+        return self._away
+
+    def _in_state(self, *states: State) -> tuple[Member, ...]:
+        return tuple(member for member in self.members.values() if member.state in states)
+
+    def note_change(self) -> None:
+        """Somebody has come into or out of rotation, into the pool or out of it."""
+        self._away = None
 
 
 _SERVING = {State.IDLE, State.BUSY}
@@ -200,6 +228,7 @@ class Pools:
         if slot not in self._members:
             pool = self._pools[pool_name]
             self._members[slot] = pool.members[slot] = Member(slot, pool, is_ours)
+            pool.note_change()
 
     def remove(self, slot: str) -> list[Member]:
         """Forget the slot. Its member and the successors, if there were any, are the caller's."""
@@ -207,6 +236,7 @@ class Pools:
         if member is None:
             return []
         del member.pool.members[slot]
+        member.pool.note_change()
         self._newest.pop(slot, None)
         successors = list(self.successors(slot))
         for successor in successors:
@@ -256,6 +286,7 @@ class Pools:
         older = self._members[successor.slot]
         del self._aside[successor.worker]
         self._members[older.slot] = older.pool.members[older.slot] = successor
+        older.pool.note_change()
         return older
 
     def put_aside(self, member: Member) -> None:
@@ -281,6 +312,7 @@ class Pools:
     def _note_move(self, member: Member, before: State, state: State) -> None:
         """It has not just become busy or free: others may be concerned."""
         pool = member.pool
+        pool.note_change()
         pool.serving += (state in _SERVING) - (before in _SERVING)
         pool.ejected += (state is State.EJECTED) - (before is State.EJECTED)
         if before is _DOWN:

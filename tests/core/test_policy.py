@@ -53,6 +53,18 @@ def test_who_is_down_or_connecting_or_overdue_may_come_back() -> None:
     assert choice_in(story, "a") == "wait for the overdue"
 
 
+def test_who_is_away_is_worked_out_once_for_all_that_ask() -> None:
+    """With hundreds of workers down and a long queue, all would be looked at for each request."""
+    story = Story("-a", "-b")
+    (pool,) = story.core.pools
+    away = pool.away()
+    assert [member.slot for member in away.down] == ["a", "b"]
+    story.at(1000.0, request(1), request(2))
+    assert pool.away() is away
+    story.at(1000.0, connects("a"))
+    assert [member.slot for member in pool.away().unheard] == ["a"]
+
+
 def test_a_final_request_is_given_up_whoever_is_idle() -> None:
     assert choice_in(Story("a"), is_final=True) == "give up"
 

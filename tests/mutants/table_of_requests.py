@@ -124,25 +124,25 @@ REQUESTS: dict[str, Slips] = {
     },
     "policy.py": {
         "a pool's idle worker is asked again": (
-            "                if slot not in request.excluded:\n                    return member",
-            "                if slot not in request.excluded or request.attempts > 1:\n"
+            "                if slot not in excluded:\n                    return member",
+            "                if slot not in excluded or request.attempts > 1:\n"
             "                    return member",
         ),
         "a busy pool is passed over": (
-            "if pool.serving and (not request.excluded or _has_untried(request, pool)):",
-            "if pool.serving and not request.excluded and _has_untried(request, pool):",
+            "(pool.serving and _has_untried_busy(pool, excluded)):",
+            "(not excluded and _has_untried_busy(pool, excluded)):",
         ),
         "an ejected worker is never the last resort": (
             "    if last_resort is not None:\n",
             "    if last_resort is not None and is_down:\n",
         ),
         "an ejected worker is asked before the next pool": (
-            "                    last_resort = member\n",
-            "                    return member\n",
+            "            last_resort = next(_untried(away.ejected, excluded), None)\n",
+            "            return next(_untried(away.ejected, excluded), None) or _GIVE_UP\n",
         ),
-        "an overdue worker is taken for dead": (
-            "member.state in (State.OVERDUE, State.CONNECTING)",
-            "member.state is State.CONNECTING",
+        "whoever is many was not tried": (
+            "return len(members) > len(excluded) or",
+            "return len(members) >= len(excluded) or",
         ),
         "the last that serves may be ejected": ("and pool.serving > 1", "and pool.serving > 0"),
         "more than half may be ejected": (

@@ -156,6 +156,26 @@ WORKERS: dict[str, Slips] = {
             "Member | None] = self._up.get",
             "Member | None] = lambda worker: self._members.get(worker.slot)",
         ),
+        "an overdue worker is taken for dead": (
+            "self._in_state(State.OVERDUE, State.CONNECTING)",
+            "self._in_state(State.CONNECTING)",
+        ),
+        "who comes back is still said to be away": (
+            "        pool.note_change()\n        pool.serving +=",
+            "        pool.serving +=",
+        ),
+        "who is new is not said to be away": (
+            "            pool.note_change()\n",
+            "",
+        ),
+        "who is forgotten is still said to be away": (
+            "        member.pool.note_change()\n",
+            "",
+        ),
+        "who has taken a place is not said to have": (
+            "        older.pool.note_change()\n",
+            "",
+        ),
         "who is overdue counts as serving": (
             "_SERVING = {State.IDLE, State.BUSY}",
             "_SERVING = {State.IDLE, State.BUSY, State.OVERDUE}",
