@@ -14,12 +14,15 @@ from tests.cluster.running import Cluster
 
 START_TIMEOUT_S = 30.0
 PAUSE_S = 0.005
+_USUAL = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Python keeps what it has compiled, as it does unless it is told otherwise."""
 MIB = 2**20
 
 
 def measure_start(turn: Turn) -> Sections:
     """From the launcher's start to the first answer, and to the first with all workers up."""
-    cluster = Cluster(ECHO, "-w", str(turn.setting.workers), *options_of(turn.contestant))
+    workers = str(turn.setting.workers)
+    cluster = Cluster(ECHO, "-w", workers, *options_of(turn.contestant), env=_USUAL)
     cluster.start()
     try:
         first_s = _wait_for_answer(cluster)
