@@ -17,9 +17,12 @@ _COLUMNS = (
     ("garbled", "GARBLED"),
     ("restarts", "RESTARTS"),
     ("busy_ms", "BUSY"),
+    ("request_age_ms", "HOLDS"),
     ("why", "WHY"),
 )
 _TEXTS = {"name", "state", "why"}
+_DURATIONS_MS = {"busy_ms", "request_age_ms"}
+"""All that it has worked, and for how long it has held what it holds now."""
 
 
 def render(status: Mapping[str, Any]) -> str:
@@ -36,10 +39,12 @@ def render(status: Mapping[str, Any]) -> str:
 def _cluster_lines(cluster: Mapping[str, Any]) -> list[str]:
     name, bind = printable_line(str(cluster["name"])), printable_line(str(cluster["bind"]))
     state = "draining" if cluster["draining"] else "running"
+    restarts = cluster["balancer_restarts"]
+    restarted = f", {restarts} restart{'s' * (restarts != 1)}: figures since then" * bool(restarts)
     return [
         f"cluster {name}  {state}  {bind}  up {_uptime(cluster['uptime_s'])}",
         f"launcher {_cell(cluster['launcher_pid'])}  balancer {_cell(cluster['balancer_pid'])}"
-        f"  started {_cell(cluster['started_at'])}",
+        f"{restarted}  started {_cell(cluster['started_at'])}",
     ]
 
 
@@ -59,7 +64,7 @@ def _stack_lines(worker: Mapping[str, Any]) -> list[str]:
 
 def _field(worker: Mapping[str, Any], key: str) -> str:
     value = worker[key]
-    if key == "busy_ms" and value is not None:
+    if key in _DURATIONS_MS and value is not None:
         return f"{value / 1000:.1f}s"
     if key == "why":
         return _shortened(_cell(value or ""))
@@ -87,10 +92,12 @@ def _totals_lines(queue: Mapping[str, Any], totals: Mapping[str, Any]) -> list[s
     """The launcher answers without ``totals`` while its balancer cannot."""
     if not totals:
         return ["no figures: the balancer does not answer"]
+    gone = totals["clients_gone"]
+    dropped = f", {gone} dropped because the client left" if gone else ""
     lines = [
         f"queue     {queue['length']} of {queue['limit']} requests, "
         f"{_size(queue['bytes'])} of {_size(queue['limit_bytes'])}",
-        f"requests  {totals['requests']}, answered {totals['answered']}",
+        f"requests  {totals['requests']}, answered {totals['answered']}{dropped}",
         f"tries     {totals['tries']}, failovers {totals['failovers']}, "
         f"late replies {totals['late_replies']}",
     ]

@@ -19,6 +19,7 @@ def status(*workers: dict[str, Any], **totals: Any) -> dict[str, Any]:
             "bind": "tcp://127.0.0.1:5555",
             "launcher_pid": 4711,
             "balancer_pid": 4712,
+            "balancer_restarts": 0,
             "started_at": "2030-01-02T03:04:05Z",
             "draining": False,
             "uptime_s": 8000.5,
@@ -33,6 +34,7 @@ def status(*workers: dict[str, Any], **totals: Any) -> dict[str, Any]:
             "tries": 140,
             "failovers": 12,
             "late_replies": 2,
+            "clients_gone": 0,
             "batches": 0,
             "batched": 0,
         }
@@ -43,7 +45,7 @@ def status(*workers: dict[str, Any], **totals: Any) -> dict[str, Any]:
 def test_the_whole_table() -> None:
     shown = render(
         status(
-            worker("server1-1", served=120, empty=7, busy_ms=61_234.0),
+            worker("server1-1", served=120, empty=7, busy_ms=61_234.0, request_age_ms=1_249.0),
             worker(
                 "server2-1", state="gone", pid=None, died=3, restarts=2, why="killed by SIGKILL"
             ),
@@ -53,9 +55,10 @@ def test_the_whole_table() -> None:
         "cluster default  running  tcp://127.0.0.1:5555  up 2h 13m\n"
         "launcher 4711  balancer 4712  started 2030-01-02T03:04:05Z\n"
         "\n"
-        "WORKER     STATE   PID  SERVED  EMPTY  TIMEOUT  DIED  GARBLED  RESTARTS   BUSY  WHY\n"
-        "server1-1  idle   4713     120      7        0     0        0         0  61.2s\n"
-        "server2-1  gone      -       0      0        0     3        0         2   0.0s"
+        "WORKER     STATE   PID  SERVED  EMPTY  TIMEOUT  DIED  GARBLED  RESTARTS   BUSY  HOLDS"
+        "  WHY\n"
+        "server1-1  idle   4713     120      7        0     0        0         0  61.2s   1.2s\n"
+        "server2-1  gone      -       0      0        0     3        0         2   0.0s      -"
         "  killed by SIGKILL\n"
         "\n"
         "queue     3 of 1024 requests, 1.5 KiB of 64 MiB\n"
@@ -69,6 +72,20 @@ def test_the_whole_table() -> None:
 def test_batches_are_shown_where_there_are_any() -> None:
     assert "\nbatches   12, of 90 tries\n" in render(status(batches=12, batched=90))
     assert "batches" not in render(status())
+
+
+def test_what_came_before_the_balancer_that_counts_is_not_in_its_figures() -> None:
+    snapshot = status()
+    snapshot["cluster"]["balancer_restarts"] = 1
+    assert "  balancer 4712, 1 restart: figures since then  started" in render(snapshot)
+    snapshot["cluster"]["balancer_restarts"] = 2
+    assert "  balancer 4712, 2 restarts: figures since then  started" in render(snapshot)
+
+
+def test_requests_whose_client_has_left_are_told_apart() -> None:
+    assert "requests  130, answered 124, 2 dropped because the client left\n" in render(
+        status(clients_gone=2)
+    )
 
 
 def test_a_fresh_cluster_without_workers() -> None:
