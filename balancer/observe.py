@@ -42,6 +42,12 @@ _ARRIVALS = {RequestArrived, RequestUnreadable}
 _QUIET = {Reason.MALFORMED, Reason.TOO_LARGE, Reason.CLIENT_LIMIT, Reason.QUEUE_FULL}
 
 
+def has_trouble(answer: Answer) -> bool:
+    """Whether a worker failed before the answer came. Nothing to say is no failure: of several
+    handlers each may be asked for what is another's."""
+    return any(failed.why is not Why.EMPTY for failed in answer.tried)
+
+
 class Observer:
     def __init__(self, request_name: Callable[[int], str], *, has_access_log: bool = False) -> None:
         """With an access log there is a line for every request that is over."""
@@ -122,7 +128,7 @@ class Observer:
                     yield lines.failed_try(name, action, following, is_logged=is_logged)
             case Answer():
                 self._note_answer(now, action)
-                is_logged = bool(action.tried) or self.has_access_log
+                is_logged = has_trouble(action) or self.has_access_log
                 if is_logged or self.is_watched:
                     yield self._line_of_answer(now, action, is_logged=is_logged)
             case Refuse():
@@ -162,7 +168,7 @@ class Observer:
         last = OneTry(slot, action.attempts, action.started_at, now, ended)
         tries = (*self._failed.pop(request, ()), last)
         story = Story(request, "answered", action.arrived_at, now, tries, status, reason, error)
-        self._stories.keep(story)
+        self._stories.keep(story, is_troubled=bool(reason) or has_trouble(action))
 
     def _note_failed_try(self, now: float, action: TryFailed) -> None:
         self._count()

@@ -42,13 +42,13 @@ class Story(NamedTuple):
 class Stories:
     def __init__(self, request_name: Callable[[int], str]) -> None:
         self._request_name = request_name
-        self._good: deque[Answered] = deque(maxlen=STORIES_MAX)
-        """They become stories if somebody asks."""
+        self._good: deque[Answered | Story] = deque(maxlen=STORIES_MAX)
+        """Most become stories only if somebody asks."""
         self._troubled: deque[Story] = deque(maxlen=STORIES_MAX)
 
-    def keep(self, story: Story) -> None:
-        """Of a request that is over, after a failed try or without an answer."""
-        self._troubled.append(story)
+    def keep(self, story: Story, *, is_troubled: bool = True) -> None:
+        """Of a request that is over, not with its first try or without an answer."""
+        (self._troubled if is_troubled else self._good).append(story)
 
     def keep_answers(self, answers: Iterable[Answered]) -> None:
         """Of requests whose first try ended with a good answer; others are told by ``keep``."""
@@ -94,7 +94,9 @@ class Stories:
         }
 
 
-def _story(answer: Answered) -> Story:
+def _story(answer: Answered | Story) -> Story:
+    if isinstance(answer, Story):
+        return answer
     request, worker, arrived_at, started_at, ended_at = answer
     tries = (OneTry(worker.slot, 1, started_at, ended_at, "answer"),)
     return Story(request, "answered", arrived_at, ended_at, tries, 200)

@@ -178,6 +178,12 @@ def test_what_follows_on_a_failed_try_is_not_what_was_before(story: Story) -> No
 def test_an_empty_reply_is_ordinary(story: Story) -> None:
     story.at(NOW, arrived(), forward(A, 1))
     assert story.lines(NOW, None, TryFailed(A, R, 1, Why.EMPTY, 0.001), forward(B, 2)) == []
+    nothing, death = FailedTry("a-1", Why.EMPTY, 0.001), FailedTry("c-1", Why.DIED, 0.002)
+    assert story.lines(NOW, None, answer(B, 2, nothing)) == []
+    assert len(story.lines(NOW, None, answer(B, 3, nothing, death))) == 1
+    story.observer.is_watched = True
+    (line,) = story.at(NOW, None, answer(B, 2, nothing))
+    assert not line.is_logged
 
 
 @pytest.mark.parametrize(
@@ -715,6 +721,21 @@ def test_good_ones_do_not_wash_away_those_with_trouble(story: Story) -> None:
     assert latest == [f"boot-{99 + 2 * STORIES_MAX - 1}", f"boot-{99 + 2 * STORIES_MAX}"]
     assert stories(story, later, request="boot-100") == []
     assert len(stories(story, later, last=5000)) == 1 + 1000, "the latest thousand are known"
+
+
+def test_to_be_passed_on_by_a_worker_with_nothing_to_say_is_no_trouble(story: Story) -> None:
+    tried = FailedTry("a-1", Why.EMPTY, 0.1)
+    for status in (200, 500):
+        story.at(NOW, arrived(), forward(A, 1))
+        story.at(NOW + 0.1, None, TryFailed(A, R, 1, Why.EMPTY, 0.1), forward(B, 2))
+        story.at(NOW + 0.2, None, answer(B, 2, tried, status=status))
+    assert [told["status"] for told in stories(story, NOW + 5, troubled=True)] == [500]
+    both = stories(story, NOW + 5)
+    assert [told["status"] for told in both] == [200, 500]
+    assert [[one["ended"] for one in told["tries"]] for told in both] == [
+        ["empty", "answer"],
+        ["empty", "error"],
+    ]
 
 
 def test_the_story_of_an_open_request_says_who_has_it() -> None:
