@@ -81,7 +81,7 @@ def not_running(name: str) -> str:
 
     others = running_names()
     if others:
-        return f"no cluster named {name!r} is running, but {', '.join(others)}: add --name"
+        return f"no cluster named {name!r} is running, but by --name: {', '.join(others)}"
     option = "" if name == Config().name else f" --name {name}"
     return f"no cluster named {name!r} is running; start one with: python {PROGRAM}{option}"
 

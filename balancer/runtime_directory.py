@@ -52,7 +52,7 @@ class RuntimeDirectory:
                 raise NameTaken(
                     f"a cluster named '{name}' is running already (pid {_owner_of(self.path)}): "
                     f"stop it with 'run_cluster.py stop --name {name}', or give this one another "
-                    "--name"
+                    "--name and --bind"
                 ) from None
             if _is_at(lock, self.path):
                 return lock

@@ -117,6 +117,10 @@ def read_all(kind: Kind, values: object, source: str) -> tuple[Any, ...]:
 
 
 def _read_pool(table: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    for option in OPTIONS:
+        if option.in_file and option.name in table and option.name not in _POOL_KINDS:
+            text = f"{option.name} holds for all pools; write it above the first [[pool]]"
+            raise ConfigError(f"{source}: {text}")
     _check_keys(source, table, tuple(_POOL_KINDS))
     is_static = bool(table.get("endpoints"))
     if is_static == ("handler" in table):

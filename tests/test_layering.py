@@ -107,8 +107,7 @@ USED_BY = {
     "zmq": """
         balancer.transport balancer.frontend balancer.links balancer.link balancer.monitor
         balancer.port
-        balancer.client.dealer balancer.client.connection balancer.client.blocking
-        balancer.client.asynchronous
+        balancer.client.dealer balancer.client.connection
         workers.__main__ workers.rep_socket""",
     "_socket": "balancer.stream workers.mailbox",
     "asyncio": """

@@ -5,13 +5,11 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any
-
-import zmq
+from typing import Any, Unpack
 
 from balancer.client.async_mapping import AsyncCall, AsyncMap
 from balancer.client.blocking import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
-from balancer.client.calls import Request
+from balancer.client.calls import Request, Wishes, check_seconds
 from balancer.client.connection import Connection
 from balancer.client.mapping import WINDOW, Plan
 from balancer.errors import error_for
@@ -27,13 +25,11 @@ class AsyncClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        """ValueError if an address is none. Whether a balancer is there shows at the first call."""
-        addresses = [address] if isinstance(address, str) else list(address)
+        """TypeError or ValueError if an address is none, or the timeout. Whether a balancer is
+        there shows at the first call."""
+        check_seconds("timeout", timeout)
         self._timeout_s = timeout
-        try:
-            self._connection: Connection[asyncio.Future[None]] = Connection(addresses, monotonic())
-        except zmq.ZMQError as error:
-            raise ValueError(f"cannot connect to {' or '.join(addresses)}: {error}") from error
+        self._connection: Connection[asyncio.Future[None]] = Connection(address, monotonic())
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watched: tuple[int, ...] = ()
         self._watched_generation = 0
@@ -46,15 +42,14 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         once: bool = False,
-        route: str | None = None,
-        key: str | None = None,
         id: bytes | str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Any:
         """The answer to ``payload``, or a ClusterError that says why there is none.
 
         Cancelling it drops the request: whether it runs is up to the balancer, its answer is lost.
         """
-        reply = await self.send(payload, timeout=timeout, once=once, route=route, key=key, id=id)
+        reply = await self.send(payload, timeout=timeout, once=once, id=id, **wishes)
         if reply.status != 200:
             raise error_for(reply)
         return reply.body
@@ -65,13 +60,12 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         once: bool = False,
-        route: str | None = None,
-        key: str | None = None,
         id: bytes | str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Reply:
         """As ``call``, but the whole reply, whatever its status."""
         timeout_s = self._timeout_s if timeout is None else timeout
-        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key, id=id)
+        request = Request.pack(payload, timeout_s=timeout_s, once=once, id=id, **wishes)
         call = self._submit(request)
         try:
             await call.owner
@@ -85,10 +79,9 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         once: bool = False,
-        route: str | None = None,
-        key: str | None = None,
         window: int = WINDOW,
         return_exceptions: bool = False,
+        **wishes: Unpack[Wishes],
     ) -> AsyncIterator[Any]:
         """As that of ``Client``; the payloads may come from an asynchronous iterable."""
         timeout_s = self._timeout_s if timeout is None else timeout
@@ -97,7 +90,7 @@ class AsyncClient:
         )
 
         def pack(payload: Any) -> Request:
-            return Request.pack(payload, timeout_s=plan.timeout_s, once=once, route=route, key=key)
+            return Request.pack(payload, timeout_s=plan.timeout_s, once=once, **wishes)
 
         forget = self._connection.forget
         steps = AsyncMap(plan, payloads, pack=pack, submit=self._submit, forget=forget)

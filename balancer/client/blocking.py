@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
-import zmq
-
-from balancer.client.calls import Call, Request
+from balancer.client.calls import Call, Request, Wishes, check_seconds
 from balancer.client.mapping import WINDOW, Plan
 from balancer.client.shared_connection import SharedConnection, Waiter
 from balancer.errors import error_for, outcome
@@ -32,13 +30,11 @@ class Client:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        """ValueError if an address is none. Whether a balancer is there shows at the first call."""
-        addresses = [address] if isinstance(address, str) else list(address)
+        """TypeError or ValueError if an address is none, or the timeout. Whether a balancer is
+        there shows at the first call."""
+        check_seconds("timeout", timeout)
         self._timeout_s = timeout
-        try:
-            self._connection = SharedConnection(addresses)
-        except zmq.ZMQError as error:
-            raise ValueError(f"cannot connect to {' or '.join(addresses)}: {error}") from error
+        self._connection = SharedConnection(address)
 
     def call(
         self,
@@ -46,18 +42,17 @@ class Client:
         *,
         timeout: float | None = None,
         once: bool = False,
-        route: str | None = None,
-        key: str | None = None,
         id: bytes | str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Any:
         """The answer to ``payload``, or a ClusterError that says why there is none.
 
         With ``once`` it is never run twice, even where that means to give it up; and if it has an
         ``id``, neither is another call of that ``id``: it raises Duplicate where the first may
-        have run. ``route`` and ``key`` go to the balancer as they are. TypeError, ValueError or
-        OverflowError if msgpack cannot carry the payload or the ``id`` is none.
+        have run. For the ``wishes`` see ``Wishes``. TypeError or ValueError if something is not as
+        it should be; these or OverflowError if msgpack cannot carry the payload.
         """
-        reply = self.send(payload, timeout=timeout, once=once, route=route, key=key, id=id)
+        reply = self.send(payload, timeout=timeout, once=once, id=id, **wishes)
         if reply.status != 200:
             raise error_for(reply)
         return reply.body
@@ -68,13 +63,12 @@ class Client:
         *,
         timeout: float | None = None,
         once: bool = False,
-        route: str | None = None,
-        key: str | None = None,
         id: bytes | str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Reply:
         """As ``call``, but the whole reply, whatever its status."""
         timeout_s = self._timeout_s if timeout is None else timeout
-        request = Request.pack(payload, timeout_s=timeout_s, once=once, route=route, key=key, id=id)
+        request = Request.pack(payload, timeout_s=timeout_s, once=once, id=id, **wishes)
         waiter = Waiter()
         call = self._connection.submit(request, waiter)
         try:
@@ -90,10 +84,9 @@ class Client:
         *,
         timeout: float | None = None,
         once: bool = False,
-        route: str | None = None,
-        key: str | None = None,
         window: int = WINDOW,
         return_exceptions: bool = False,
+        **wishes: Unpack[Wishes],
     ) -> Iterator[Any]:
         """The answers to many payloads, in their order, with at most ``window`` under way.
 
@@ -108,7 +101,7 @@ class Client:
         )
 
         def pack(payload: Any) -> Request:
-            return Request.pack(payload, timeout_s=plan.timeout_s, once=once, route=route, key=key)
+            return Request.pack(payload, timeout_s=plan.timeout_s, once=once, **wishes)
 
         replies = self._carry_out(plan, map(pack, payloads))
         return (outcome(reply, return_exceptions) for reply in replies)

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from balancer.wire import replies, requests, values
 from balancer.wire.replies import Reply
@@ -12,6 +12,7 @@ from balancer.wire.replies import Reply
 GRACE_S = 0.05
 """How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
 NAME_BYTES = 16
+PRIORITIES = (0, 1, 2)
 LOST = "The connection to the balancer was lost."
 LOSSES_MAX = 3
 LARGE_BYTES = 16 * 1024 * 1024
@@ -25,6 +26,18 @@ HELLO_ID = bytes(8)
 Owner = TypeVar("Owner")
 
 
+class Wishes(TypedDict, total=False):
+    """What a caller may ask of the balancer beside an answer in time; None asks for nothing."""
+
+    try_timeout: float | None
+    """The time that each worker gets, in seconds."""
+    priority: int | None
+    """Of those that wait, 0 is served first and 2 last; 1 is usual."""
+    route: str | None
+    key: str | None
+    """These two go to the balancer as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request that can be sent more than once: the payload stays packed, the time runs."""
@@ -32,6 +45,8 @@ class Request:
     payload: bytes
     timeout_s: float
     once: bool = False
+    try_timeout_s: float | None = None
+    priority: int | None = None
     route: str | None = None
     key: str | None = None
     name: bytes | str | None = None
@@ -44,18 +59,29 @@ class Request:
         *,
         timeout_s: float,
         once: bool,
-        route: str | None,
-        key: str | None,
         id: bytes | str | None = None,
+        try_timeout: float | None = None,
+        priority: int | None = None,
+        route: str | None = None,
+        key: str | None = None,
     ) -> "Request":
-        """TypeError, ValueError or OverflowError if msgpack cannot carry the payload."""
+        """TypeError or ValueError if anything is not as it should be; these or OverflowError if
+        msgpack cannot carry the payload."""
         if id is not None:
             _check_id(id)
         elif once:
             id = os.urandom(NAME_BYTES)
-        if not 0 < timeout_s < math.inf:
-            raise ValueError(f"timeout must be a positive number of seconds, not {timeout_s}")
-        return cls(requests.encode_payload(payload), timeout_s, once, route, key, id)
+        check_seconds("timeout", timeout_s)
+        if try_timeout is not None:
+            check_seconds("try_timeout", try_timeout)
+        if priority not in (None, *PRIORITIES):
+            raise ValueError(f"priority must be 0 (served first), 1 or 2, not {priority!r}")
+        packed = requests.encode_payload(payload)
+        return cls(packed, timeout_s, once, try_timeout, priority, route, key, id)
+
+    @property
+    def try_timeout_ms(self) -> int | None:
+        return None if self.try_timeout_s is None else max(1, int(self.try_timeout_s * 1000))
 
     @property
     def losses_max(self) -> int:
@@ -88,7 +114,9 @@ class Call(Generic[Owner]):
         request = self.request
         header = requests.encode_header(
             timeout_ms=max(1, int((self.deadline - now) * 1000)),
+            try_timeout_ms=request.try_timeout_ms,
             once=request.once or None,
+            priority=request.priority,
             route=request.route,
             key=request.key,
             id=request.name,
@@ -116,6 +144,14 @@ class Call(Generic[Owner]):
 
 def hello_frames() -> list[bytes]:
     return [HELLO_ID, b"", *requests.encode_request(None, hello=True)]
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """TypeError or ValueError if it is no number of seconds that a caller could wait."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, not {value}")
 
 
 def _check_id(id: bytes | str) -> None:

@@ -42,15 +42,27 @@ DIAL_PAUSE_MAX_S = 0.2
 _abandoned: list[zmq.Context[zmq.Socket[bytes]]] = []
 
 
+_HINT = "give an address such as 'tcp://127.0.0.1:5555', or several of them in a list"
+
+
+def _as_list(address: str | Sequence[str]) -> list[str]:
+    if isinstance(address, str):
+        return [address]
+    if not isinstance(address, Sequence) or not all(isinstance(one, str) for one in address):
+        raise TypeError(f"cannot connect to {address!r}: {_HINT}")
+    if not address:
+        raise ValueError(f"no address to connect to: {_HINT}")
+    return list(address)
+
+
 class Connection(Generic[Owner]):
     """Has one user at a time, who calls ``advance`` whenever a descriptor is readable, a date of
     ``next_deadline`` has come, or ``has_news`` says so, and sleeps in between."""
 
-    def __init__(self, addresses: Sequence[str], now: float) -> None:
-        """ZMQError if an address is none; whether somebody is there turns out later."""
-        if not addresses:
-            raise ValueError("no address to connect to")
-        self._addresses = list(addresses)
+    def __init__(self, address: str | Sequence[str], now: float) -> None:
+        """TypeError or ValueError if there is no address, or one is none; whether somebody is
+        there turns out later."""
+        self._addresses = _as_list(address)
         self._pid = os.getpid()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._is_spoiled = False
@@ -79,9 +91,10 @@ class Connection(Generic[Owner]):
             for address in self._addresses[1:]:
                 Dealer(self._context, address).close()
             self._dial(now)
-        except zmq.ZMQError:
+        except zmq.ZMQError as error:
             self._context.term()
-            raise
+            names = " or ".join(self._addresses)
+            raise ValueError(f"cannot connect to {names} ({error.strerror}): {_HINT}") from error
 
     # --- what a shell asks ----------------------------------------------------------------------
 

@@ -47,9 +47,9 @@ class Waiter:
 class SharedConnection:
     """What ``Client`` is made of: any thread may call any method at any time."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        """ZMQError if an address is none."""
-        self._connection: Connection[Waiter] = Connection(addresses, monotonic())
+    def __init__(self, address: str | Sequence[str]) -> None:
+        """TypeError or ValueError if it is none."""
+        self._connection: Connection[Waiter] = Connection(address, monotonic())
         # Guards everything here, and is never held by a thread that sleeps.
         self._lock = threading.Lock()
         self._leader: Waiter | None = None

@@ -41,6 +41,7 @@ def encode_answer(
     else:
         reason = "handler_error" if reply.status == 500 else Reason.MALFORMED.value
         fields = {"status": reply.status, "error": reply.error, "reason": reason}
+        fields["may_have_run"] = reply.status == 500  # it did: the handler raised
     fields |= {"worker": worker, "attempts": attempts} | _tried(tried)
     if id is not None:
         fields["id"] = id

@@ -38,7 +38,7 @@ def test_a_second_cluster_of_the_same_name_is_refused_and_the_first_goes_on(firs
     assert second.stderr == (
         f"run_cluster.py: error: a cluster named '{first.name}' is running already "
         f"(pid {first.launcher.pid}): stop it with 'run_cluster.py stop --name {first.name}', "
-        "or give this one another --name\n"
+        "or give this one another --name and --bind\n"
     )
     with plain_client(first.address) as client:
         assert client.ask("still here")["body"] == "still here"
@@ -104,6 +104,6 @@ def test_who_asks_for_another_is_told_which_there_are(first: Cluster) -> None:
     command = run_cluster_command("status", "--name", f"not-{first.name}")
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (1, "")
-    before, _, others = done.stderr.partition(" is running, but ")
+    before, _, others = done.stderr.partition(" is running, but by --name: ")
     assert before == f"no cluster named 'not-{first.name}'"
-    assert first.name in others.removesuffix(": add --name\n").split(", ")
+    assert first.name in others.removesuffix("\n").split(", ")

@@ -240,9 +240,7 @@ def test_without_a_cluster_a_command_says_how_to_start_one(command: str) -> None
     assert (exit_code, output) == (1, "")
     how = f"; start one with: python run_cluster.py --name {name}"
     # Other tests may have some at the same time.
-    assert re.fullmatch(
-        f"no cluster named {name!r} is running({how}|, but .+: add --name)\n", error
-    )
+    assert re.fullmatch(f"no cluster named {name!r} is running({how}|, but by --name: .+)\n", error)
 
 
 def test_a_name_without_its_option_is_seen(capsys: pytest.CaptureFixture[str]) -> None:

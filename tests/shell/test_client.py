@@ -110,12 +110,17 @@ def test_the_header_says_what_the_caller_wants() -> None:
         client.call(1)
         client.call(2, timeout=0.5, once=True, route="gpu", key="session")
         client.call(3, id="mine")
-    first, second, third = up.asked
+        client.call(4, try_timeout=0.25, priority=0)
+        list(client.map([5], try_timeout=2, priority=2))
+    first, second, third, hurried, patient = up.asked
     assert (first.header.id, third.header.id) == (None, "mine")
     assert first.header.timeout_s == pytest.approx(7, abs=SLACK_S)
     assert (first.header.once, first.header.route, first.header.key) == (False, None, None)
     assert second.header.timeout_s == pytest.approx(0.5, abs=SLACK_S)
     assert (second.header.once, second.header.route, second.header.key) == (True, "gpu", "session")
+    assert (first.header.try_timeout_s, first.header.priority) == (None, 1)
+    assert (hurried.header.try_timeout_s, hurried.header.priority) == (0.25, 0)
+    assert (patient.header.try_timeout_s, patient.header.priority) == (2.0, 2)
 
 
 @pytest.mark.parametrize("payload", [object(), {1, 2}, 2**64, "\ud800"])
@@ -127,18 +132,36 @@ def test_what_msgpack_cannot_carry_is_refused_and_not_sent(payload: Any) -> None
         assert [asked.payload for asked in up.asked] == ["after"]
 
 
-@pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan])
-def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
-    with Client() as client, pytest.raises(ValueError, match="timeout"):
-        client.call(1, timeout=timeout)
+@pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, "5s", True, [1]])
+def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+    complaint = r"timeout must be a (positive )?number of seconds, not "
+    with Client() as client:
+        with pytest.raises((TypeError, ValueError), match=f"^{complaint}"):
+            client.call(1, timeout=timeout)
+        with pytest.raises((TypeError, ValueError), match=f"^try_{complaint}"):
+            client.call(1, try_timeout=timeout)
+    with pytest.raises((TypeError, ValueError), match=f"^{complaint}"):
+        Client(timeout=timeout)
+
+
+@pytest.mark.parametrize("priority", [-1, 3, "high", 0.5])
+def test_a_priority_that_is_none_is_refused(priority: Any) -> None:
+    with Client() as client, pytest.raises(ValueError, match="priority must be 0"):
+        client.call(1, priority=priority)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1:port", [], ["tcp://[", "x"]])
 def test_an_address_that_is_none_is_refused(address: str | list[str]) -> None:
-    with pytest.raises(ValueError, match=r"address|connect"):
+    with pytest.raises(ValueError, match=r"connect to.*give an address such as 'tcp://127"):
         Client(address)
-    with pytest.raises(ValueError, match=r"address|connect"):
+    with pytest.raises(ValueError, match=r"connect to.*give an address such as 'tcp://127"):
         Client(["tcp://127.0.0.1:5555", *address] if address else address)
+
+
+@pytest.mark.parametrize("address", [5555, None, [5555], {"tcp://127.0.0.1:5555"}])
+def test_an_address_is_a_text_or_several_in_order(address: Any) -> None:
+    with pytest.raises(TypeError, match=r"cannot connect to .*: give an address such as"):
+        Client(address)
 
 
 # --- time ---------------------------------------------------------------------------------------

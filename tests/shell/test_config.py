@@ -431,6 +431,10 @@ def test_a_name_outside_the_pattern_is_refused(name: str) -> None:
             "[[pool]]\nhandlr = 'a:b'",
             "[[pool]] 1: unknown option 'handlr'; the nearest is 'handler'",
         ),
+        (
+            "[[pool]]\nhandler = 'a:b'\ntry_timeout = '5s'",
+            "[[pool]] 1: try_timeout holds for all pools; write it above the first [[pool]]",
+        ),
         ("deadline = true", "cluster.toml: deadline: write a value, not true"),
         ("deadline = [1]", "cluster.toml: deadline: write a text or a number"),
         ("deadline = inf", "cluster.toml: deadline: 'inf' is not a duration"),

@@ -253,14 +253,15 @@ def test_what_is_due_does_not_wait_for_all_that_goes_on_arriving_after_a_stall(l
     asking.start()
     try:
         loop.next()
-        stalled_at = time.monotonic()
-        arrived = list(loop.transport.poll(until=stalled_at - 2 * STALL_S))
-        took_s = time.monotonic() - stalled_at
+        arrived: list[Event] = []
+        for _ in range(20):  # where the machine is busy, nothing may arrive in so short a time
+            stalled_at = time.monotonic()
+            arrived += loop.transport.poll(until=stalled_at - 2 * STALL_S)
+            assert time.monotonic() - stalled_at < SETTLE_MAX_S + 0.25
     finally:
         is_over.set()
         asking.join()
     assert arrived, "what arrives right after a stall is still read first"
-    assert took_s < SETTLE_MAX_S + 0.25
 
 
 def test_an_event_of_our_own_is_not_waited_for(loop: Loop) -> None:

@@ -329,6 +329,7 @@ def test_an_error_of_the_handler_has_no_body(status: int, reason: str) -> None:
         "worker": "a",
         "attempts": 2,
         "tried": [{"worker": "server1-1", "why": "died", "ms": 312.0}],
+        "may_have_run": status == 500,
         "id": "one",
     }
 
