@@ -68,10 +68,16 @@ class Dispatcher:
         return actions
 
     def expire(self, now: float) -> list[Action]:
-        """What to do because of the time: one due date after another, each may cancel the next."""
+        """What to do because of the time: one due date after another, each may cancel the next.
+        Where the waiting belong is looked at once, though hundreds of workers may time out."""
         actions: list[Action] = []
-        while (event := self._deadlines.pop_due(now)) is not None:
-            actions += self.step(event, now)
+        while (event := self._deadlines.pop_due(now)) is not None or self._placing.is_due:
+            if event is not None:
+                actions += self.step(event, now)
+            else:
+                self._placing.place_all(now)
+                actions += self._actions
+                self._actions.clear()
         return actions
 
     def next_deadline(self) -> float | None:

@@ -55,6 +55,8 @@ class Placing:
         self._deadlines = deadlines
         self._actions = actions
         self._budget = RetryBudget(limits)
+        self.is_due = False
+        """Who waits may belong elsewhere now: ``place_all`` once all is known that is due."""
 
     def reconfigure(self, limits: Limits, now: float) -> None:
         """Decide by these limits from now on; open requests keep the dates that they have."""
@@ -74,6 +76,8 @@ class Placing:
 
     def place_all(self, now: float) -> None:
         """A worker's coming or going may change where each waiting request belongs."""
+        self.is_due = False
+        self._suspects.look_anew()
         for request in self._queue.take_all():
             self._place(request, now)
 
@@ -81,7 +85,24 @@ class Placing:
         """Give the free worker what waits for it; a request that can't finish makes room."""
         self._serve_line(member, now)
         if self._suspects.waiting:
-            self.place_all(now)  # for whom they waited, and who is idle, need not be this one
+            self._serve_behind_suspects(member.pool, now)
+
+    def _serve_behind_suspects(self, pool: Pool, now: float) -> None:
+        """A try has ended, which may be what some have waited for; and who is idle need not be for
+        them, but for those behind. Nobody's line has changed by that."""
+        if not pool.idle:
+            return
+        self._suspects.look_anew()
+        for request in list(self._queue.line(pool)):
+            if request.id in self._queue and self._may_go(request, pool, now):
+                self._queue.remove(request)
+                self._place(request, now)
+                if not pool.idle:
+                    return
+
+    def _may_go(self, request: Request, pool: Pool, now: float) -> bool:
+        is_wanted = isinstance(choose(request, self._pools.order), Member)
+        return is_wanted and not self._suspects.must_give_way(request, pool, now)
 
     def fill_ended(self, pool_name: str, now: float) -> None:
         """Who waited for company in this pool waits no more."""
@@ -263,7 +284,9 @@ class Placing:
         request.move(Signal.TRY_FAILED)
         self._requests.note_failed_try(request, member.worker, why, now)
         if request.is_suspect:
-            self._suspects.note_failure(now)
+            for other in self._suspects.note_failure(now):
+                if other.id in self._queue:
+                    self._queue.reorder(other)
         if why is Why.EMPTY and self.limits.on_empty_next_pool:
             request.excluded_pools |= {member.pool.name}
         if isinstance(choose(request, self._pools.order), GiveUp):

@@ -51,6 +51,14 @@ class Queue:
         del self.places.pop(request.id)[request.id]
         self.size_bytes -= request.size_bytes
 
+    def reorder(self, request: Request) -> None:
+        """It has become more urgent, or less: it is the last of its kind in its line."""
+        part = self.places[request.id]
+        line = next(line for line in self._lines.values() if any(part is one for one in line))
+        del part[request.id]
+        self.places[request.id] = part = line[_urgency(request)]
+        part[request.id] = request
+
     def first_for(self, member: Member) -> Request | None:
         """The request that this worker should take next, or None; it stays in the queue."""
         for part in self._lines.get(member.pool.name, ()):
@@ -66,6 +74,11 @@ class Queue:
             for request in part.values():
                 if member.slot not in request.excluded:
                     yield request
+
+    def line(self, pool: Pool) -> Iterator[Request]:
+        """All that wait for the pool's next free worker, in order."""
+        for part in self._lines.get(pool.name, ()):
+            yield from part.values()
 
     def waiting(self, pool: Pool) -> int:
         """How many wait for the pool's next free worker."""

@@ -4,11 +4,13 @@ A suspect has hung one worker or killed two. Served ahead of everybody else, as 
 that comes back, a few of them would hold a whole pool: each takes one worker after another.
 """
 
+from typing import NamedTuple
+
 from balancer.core.deadlines import Alarm, Deadlines
 from balancer.core.events import RequestId, WayGiven
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
-from balancer.core.pool import Member, Pool, State
+from balancer.core.pool import Pool, State
 
 SHARE = 4
 """Suspects may hold a quarter of a pool, or one worker."""
@@ -31,6 +33,14 @@ class Patience:
         self.alarm: Alarm | None = None
 
 
+class Troubles(NamedTuple):
+    """How many of a pool's workers are busy with something that may go on for ever."""
+
+    suspects: int
+    unusual: int
+    """Busy for unusually long, though not with a suspect."""
+
+
 class Suspects:
     """Tell it who becomes one, who is forwarded and who is over."""
 
@@ -40,20 +50,26 @@ class Suspects:
         self._open: set[RequestId] = set()
         self.waiting: dict[RequestId, Patience] = {}
         """Who gives way: the end of any try may be what they wait for."""
+        self._troubles: dict[str, Troubles] = {}
+        """Of each pool that was looked at, as long as they are the same."""
 
     def add(self, request: Request, now: float) -> None:
         """Have it wait for better times, as far as that leaves time for a whole try."""
         self._open.add(request.id)
+        self.look_anew()
         if request.deadline - request.try_timeout_s > now:
             patience = Patience(request, now + self.limits.hang_kill_after_s / 2)
             self.waiting[request.id] = patience
             request.gives_way = True
             self._begin_patience(patience, now)
 
-    def note_failure(self, now: float) -> None:
-        """One more worker is away because of a suspect: the others' patience begins anew."""
+    def note_failure(self, now: float) -> list[Request]:
+        """One more worker is away because of a suspect: the others' patience begins anew. Those
+        that had none left are less urgent from now on."""
+        hurried = [one.request for one in self.waiting.values() if not one.request.waits_last]
         for patience in self.waiting.values():
             self._begin_patience(patience, now)
+        return hurried
 
     def _begin_patience(self, patience: Patience, now: float) -> None:
         request = patience.request
@@ -77,6 +93,7 @@ class Suspects:
     def let_go(self, request: Request) -> None:
         """It is forwarded, or it has waited long enough. Until a try fails it gives way no more."""
         request.gives_way = request.waits_last = False
+        self.look_anew()
         patience = self.waiting.pop(request.id, None)
         if patience is not None:
             self._deadlines.cancel(patience.alarm)
@@ -99,18 +116,37 @@ class Suspects:
         patience = self.waiting[request.id]
         if now < patience.hurry_ends_at and len(pool.idle) == 1 < pool.serving:
             return True
-        is_patient = now < patience.patience_ends_at
-        troubled, usual_s = 0, pool.service.mean_s
-        for member in pool.members.values():
-            if member.held is not None and member.state is State.BUSY:
-                is_usual_s = usual_s * UNUSUAL * len(member.held.requests)
-                is_unusual = 0 < is_usual_s < now - member.held.started_at
-                is_suspect = member.held.requests[0] in self._open
-                troubled += is_suspect or (is_patient and is_unusual)
-            elif is_patient and member.state not in _IN_ROTATION:
-                troubled += not _is_only_victim(request, member)
+        troubles = self._troubles_of(pool, now)
+        troubled = troubles.suspects
+        if now < patience.patience_ends_at:
+            away = pool.away()
+            troubled += troubles.unusual + len(away.down) + len(away.unheard)
+            troubled -= _victims_away(request, pool)
         return troubled >= max(1, len(pool.members) // SHARE)
 
+    def look_anew(self) -> None:
+        """What was seen of the pools may be so no more."""
+        self._troubles.clear()
 
-def _is_only_victim(request: Request, member: Member) -> bool:
-    return request.strikes == 1 and member.slot in request.excluded
+    def _troubles_of(self, pool: Pool, now: float) -> Troubles:
+        troubles = self._troubles.get(pool.name)
+        if troubles is None:
+            busy = [member.held for member in pool.members.values() if member.state is State.BUSY]
+            unusual_s = pool.service.mean_s * UNUSUAL
+            suspects = unusual = 0
+            for held in busy:
+                assert held is not None
+                is_suspect = held.requests[0] in self._open
+                suspects += is_suspect
+                is_unusual = 0 < unusual_s * len(held.requests) < now - held.started_at
+                unusual += is_unusual and not is_suspect
+            troubles = self._troubles[pool.name] = Troubles(suspects, unusual)
+        return troubles
+
+
+def _victims_away(request: Request, pool: Pool) -> int:
+    """How many of those that are away it has tried itself, if it has cost no more than one."""
+    if request.strikes != 1:
+        return 0
+    members = (pool.members.get(slot) for slot in request.excluded)
+    return sum(member is not None and member.state not in _IN_ROTATION for member in members)

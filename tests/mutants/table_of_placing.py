@@ -20,6 +20,22 @@ PLACING: dict[str, Slips] = {
             "        if self._suspects.waiting:\n",
             "        if self._suspects.waiting and member.state is not State.IDLE:\n",
         ),
+        "who waits behind a suspect waits for it": (
+            "            if request.id in self._queue and self._may_go(request, pool, now):\n",
+            "            if request.gives_way and self._may_go(request, pool, now):\n",
+        ),
+        "a suspect whose patience begins anew keeps its place": (
+            "                if other.id in self._queue:\n",
+            "                if other.id not in self._queue:\n",
+        ),
+        "what was seen of a pool is believed for ever": (
+            "        if not pool.idle:\n            return\n        self._suspects.look_anew()\n",
+            "        if not pool.idle:\n            return\n",
+        ),
+        "what was seen of a pool is believed when all are placed": (
+            "        self.is_due = False\n        self._suspects.look_anew()\n",
+            "        self.is_due = False\n",
+        ),
         "the queue may hold one more": (
             "len(queue) < limits.queue_limit + extra",
             "len(queue) <= limits.queue_limit + extra",

@@ -68,6 +68,10 @@ REQUESTS: dict[str, Slips] = {
             "        for patience in self.waiting.values():\n",
             "        for patience in []:\n",
         ),
+        "a suspect that goes does not change what was seen": (
+            "        self.look_anew()\n        patience = self.waiting.pop",
+            "        patience = self.waiting.pop",
+        ),
         "a suspect does not wait for those who are away": (
             "return troubled >= max(1, len(pool.members) // SHARE)",
             "return troubled > max(1, len(pool.members) // SHARE)",

@@ -11,8 +11,8 @@ WORKERS: dict[str, Slips] = {
         ),
         "a timeout leaves those who wait where they are": (
             "            self._placing.fail_try(request, member, Why.TIMEOUT, now)\n"
-            "        self._placing.place_all(now)",
-            "            self._placing.fail_try(request, member, Why.TIMEOUT, now)",
+            "        self._placing.is_due = True\n",
+            "            self._placing.fail_try(request, member, Why.TIMEOUT, now)\n",
         ),
         "a late good reply clears the record": (
             "elif outcomes & _GOOD and not is_late:",
@@ -237,8 +237,8 @@ WORKERS: dict[str, Slips] = {
             "for request in self._requests.all()[1:]:",
         ),
         "actions come out twice": (
-            "        self._actions.clear()\n        return actions",
-            "        return actions",
+            "        self._actions.clear()\n        return actions\n\n    def expire",
+            "        return actions\n\n    def expire",
         ),
         "new limits are known to requests alone": (
             "        self._workers.limits = event.limits\n",
