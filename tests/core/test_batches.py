@@ -91,6 +91,13 @@ def test_a_worker_far_away_tells_that_its_work_fits_into_batches() -> None:
     assert len(batch.tries) > 2
 
 
+def test_no_worker_is_believed_that_it_took_longer_than_it_was_waited_for() -> None:
+    """The clock of one of another hand may be wrong, and would keep its whole pool from batches."""
+    story = busy("a")
+    follows(story, answer("a", took_s=60.0), *(request(number) for number in (1, 2, 3, 4)))
+    assert follows(story, answer("a"))[-1] == "2, 3, 4 -> a together"
+
+
 def test_a_worker_that_is_truly_slow_is_asked_each_time_and_gets_no_batch() -> None:
     story = Story("a", batching=Batching.EACH, batch_max=8, batch_budget_s=0.001)
     story.at(story.now, *(request(number) for number in range(1, 9)))
@@ -126,6 +133,17 @@ def test_other_workers_get_their_share() -> None:
     follows(story, *(request(number) for number in (1, 2, 3, 4, 5)))
     assert follows(story, answer("a"))[1:] == ["1, 2, 3 -> a together"]
     assert follows(story, answer("b"))[1:] == ["4 -> b (attempt 1)"]
+
+
+def test_who_has_no_time_left_for_a_try_does_not_go_along() -> None:
+    story = busy("a")
+    in_time, late = request(2), request(3, timeout_s=0.00115)
+    follows(story, request(1), in_time, late)
+    assert follows(story, answer("a"))[1:] == ["1, 2, 3 -> a together"]
+    story = busy("a")
+    follows(story, request(1), in_time, late)
+    follows(story)
+    assert follows(story, answer("a"))[1:] == ["1, 2 -> a together"]
 
 
 def test_a_batch_weighs_no_more_than_one_request_may() -> None:

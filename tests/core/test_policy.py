@@ -5,7 +5,17 @@ from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
 from balancer.core.policy import GiveUp, RetryBudget, Stranded, choose
 from balancer.core.pool import Member, Pool
-from tests.core.story import Story, answer, comes_up, connects, dies, empty, request, undelivered
+from tests.core.story import (
+    Story,
+    answer,
+    comes_up,
+    connects,
+    dies,
+    empty,
+    garbled,
+    request,
+    undelivered,
+)
 
 # --- choose: try, wait or give up --------------------------------------------------------------
 
@@ -63,6 +73,17 @@ def test_who_is_away_is_worked_out_once_for_all_that_ask() -> None:
     assert pool.away() is away
     story.at(1000.0, connects("a"))
     assert [member.slot for member in pool.away().unheard] == ["a"]
+
+
+def test_of_the_ejected_the_first_pool_s_is_the_last_resort() -> None:
+    story = Story(pools={"x": "a b", "y": "c d"}, ejection_tries=1)
+    for number, bad, other in ((1, "a", "b"), (2, "c", "d")):
+        assert story.at(1000.0, request(number, once=True)) == [f"{number} -> {bad} (attempt 1)"]
+        assert f"{bad} ejected for 5 s" in story.at(1000.0, garbled(bad))
+        story.at(1000.0, dies(other))
+    assert choice_in(story) == "try a"
+    assert choice_in(story, "c") == "try a"
+    assert choice_in(story, "a") == "try c"
 
 
 def test_a_final_request_is_given_up_whoever_is_idle() -> None:

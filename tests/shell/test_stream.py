@@ -111,6 +111,15 @@ def test_who_ends_without_having_read_the_task_is_told_from_who_has() -> None:
             assert (ours.has_ended, ours.was_unread) == (True, not has_read)
 
 
+def test_only_a_reset_says_that_a_task_was_not_read(pair: tuple[Stream, Stream]) -> None:
+    """Of any other error it is not known, and what is marked once must not go on."""
+    ours, _ = pair
+    ours.offer(TASK)
+    ours.close()
+    assert ours.receive() is None  # EBADF
+    assert (ours.has_ended, ours.was_unread) == (True, False)
+
+
 def test_nothing_can_be_offered_to_who_is_gone(pair: tuple[Stream, Stream]) -> None:
     ours, theirs = pair
     theirs.close()
