@@ -69,8 +69,8 @@ class Watched:
 def watched() -> Iterator[Watched]:
     port = free_port()
     page = ("--dashboard", f"127.0.0.1:{port}", "--dashboard-admin")
-    times = ("--try-timeout", "500ms", "--deadline", "5s", "--client-limit", "200")
-    with Cluster("workers.demo:slow", "-w", "4", *times, *page) as cluster:
+    times = ("--try-timeout", "500ms", "--hang-kill-after", "5s", "--deadline", "5s")
+    with Cluster("workers.demo:slow", "-w", "4", "--client-limit", "200", *times, *page) as cluster:
         cluster.wait_for_workers(4)
         cluster.wait_for_log(f"on http://127.0.0.1:{port}/")
         watched = Watched(cluster, port)
@@ -203,6 +203,8 @@ def test_a_person_sees_a_death_and_drains_a_worker(watched: Watched, tmp_path: P
         browser.wait_for_text("#feed", "lost slow-3, which died after", 5.0)
         browser.wait_for_text("#feed", "attempt 2 after slow-3 died", 5.0)
         wait_until(lambda: is_in_rotation(browser.text(tile)), 3.0, "slow-3 in rotation")
+        # It is overdue from its timeout until its heartbeats are missed, a second later.
+        wait_until(lambda: has_just_begun(cluster.worker("slow-3")))
         pid = cluster.kill("slow-3", signal.SIGSTOP)
         browser.wait_for_text(tile, "overdue", 2.0)
         os.kill(pid, signal.SIGKILL)
