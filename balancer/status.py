@@ -40,7 +40,8 @@ def _cluster_lines(cluster: Mapping[str, Any]) -> list[str]:
     name, bind = printable_line(str(cluster["name"])), printable_line(str(cluster["bind"]))
     state = "draining" if cluster["draining"] else "running"
     restarts = cluster["balancer_restarts"]
-    restarted = f", {restarts} restart{'s' * (restarts != 1)}: figures since then" * bool(restarts)
+    plural = "s" * (restarts > 1)
+    restarted = f", {restarts} restart{plural}: figures since then" if restarts else ""
     return [
         f"cluster {name}  {state}  {bind}  up {_uptime(cluster['uptime_s'])}",
         f"launcher {_cell(cluster['launcher_pid'])}  balancer {_cell(cluster['balancer_pid'])}"

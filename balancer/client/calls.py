@@ -74,7 +74,7 @@ class Request:
         check_seconds("timeout", timeout_s)
         if try_timeout is not None:
             check_seconds("try_timeout", try_timeout)
-        if priority not in (None, *PRIORITIES):
+        if priority is not None and (type(priority) is not int or priority not in PRIORITIES):
             raise ValueError(f"priority must be 0 (served first), 1 or 2, not {priority!r}")
         packed = requests.encode_payload(payload)
         return cls(packed, timeout_s, once, try_timeout, priority, route, key, id)

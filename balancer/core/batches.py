@@ -35,7 +35,6 @@ def companions(
             len(found) + 1 >= most
             or size_bytes > limits.max_body_bytes
             or other.must_go_alone
-            or other.gives_way
             or other.try_timeout_s != first.try_timeout_s
             or not _is_in_time(other, limits, now)
         ):

@@ -71,7 +71,7 @@ class Dispatcher:
         """What to do because of the time: one due date after another, each may cancel the next.
         Where the waiting belong is looked at once, though hundreds of workers may time out."""
         actions: list[Action] = []
-        while (event := self._deadlines.pop_due(now)) is not None or self._placing.is_due:
+        while (event := self._deadlines.pop_due(now)) is not None or self._placing.must_place_all:
             if event is not None:
                 actions += self.step(event, now)
             else:

@@ -55,8 +55,8 @@ class Placing:
         self._deadlines = deadlines
         self._actions = actions
         self._budget = RetryBudget(limits)
-        self.is_due = False
-        """Who waits may belong elsewhere now: ``place_all`` once all is known that is due."""
+        self.must_place_all = False
+        """As soon as all that is due has happened: who waits may belong elsewhere by now."""
 
     def reconfigure(self, limits: Limits, now: float) -> None:
         """Decide by these limits from now on; open requests keep the dates that they have."""
@@ -76,7 +76,7 @@ class Placing:
 
     def place_all(self, now: float) -> None:
         """A worker's coming or going may change where each waiting request belongs."""
-        self.is_due = False
+        self.must_place_all = False
         self._suspects.look_anew()
         for request in self._queue.take_all():
             self._place(request, now)

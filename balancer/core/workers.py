@@ -252,7 +252,7 @@ class Workers:
             held.alarm = self._deadlines.set(held.give_up_at + late_s, HangConfirmed(event.worker))
         for request in self._requests.tried_by(event.worker, held):
             self._placing.fail_try(request, member, Why.TIMEOUT, now)
-        self._placing.is_due = True
+        self._placing.must_place_all = True
 
     def hang_confirmed(self, event: HangConfirmed, now: float) -> None:
         member = self._pools.find(event.worker)
@@ -262,7 +262,7 @@ class Workers:
         self._actions.append(Kill(event.worker, requests))
         self._lose(member, Why.DIED, now)
         self._promote(event.worker.slot)
-        self._placing.is_due = True
+        self._placing.must_place_all = True
 
     def ejection_ended(self, event: EjectionEnded, now: float) -> None:
         member = self._pools.find(event.worker)

@@ -33,8 +33,8 @@ PLACING: dict[str, Slips] = {
             "        if not pool.idle:\n            return\n",
         ),
         "what was seen of a pool is believed when all are placed": (
-            "        self.is_due = False\n        self._suspects.look_anew()\n",
-            "        self.is_due = False\n",
+            "        self.must_place_all = False\n        self._suspects.look_anew()\n",
+            "        self.must_place_all = False\n",
         ),
         "the queue may hold one more": (
             "len(queue) < limits.queue_limit + extra",

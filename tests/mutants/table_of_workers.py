@@ -11,7 +11,7 @@ WORKERS: dict[str, Slips] = {
         ),
         "a timeout leaves those who wait where they are": (
             "            self._placing.fail_try(request, member, Why.TIMEOUT, now)\n"
-            "        self._placing.is_due = True\n",
+            "        self._placing.must_place_all = True\n",
             "            self._placing.fail_try(request, member, Why.TIMEOUT, now)\n",
         ),
         "a late good reply clears the record": (

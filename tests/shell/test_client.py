@@ -144,7 +144,7 @@ def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
         Client(timeout=timeout)
 
 
-@pytest.mark.parametrize("priority", [-1, 3, "high", 0.5])
+@pytest.mark.parametrize("priority", [-1, 3, "high", 0.5, 1.0, True])
 def test_a_priority_that_is_none_is_refused(priority: Any) -> None:
     with Client() as client, pytest.raises(ValueError, match="priority must be 0"):
         client.call(1, priority=priority)
