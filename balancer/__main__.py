@@ -9,8 +9,8 @@ import sys
 
 from balancer.allocator import keep_freed_memory
 from balancer.config import from_json
-from balancer.frontend import CannotBind, seed_routing_ids
 from balancer.lifeline import die_with_parent
+from balancer.listener import CannotBind
 from balancer.server import LauncherGone, Server
 
 EXIT_CANNOT_BIND = 3
@@ -27,7 +27,6 @@ def main() -> int:
     launcher = socket.socket(fileno=arguments.launcher_fd)
     start = json.loads(_read_line(launcher))
     once_names = map(bytes.fromhex, start["once_names"])
-    seed_routing_ids()
     keep_freed_memory()
     server = Server(from_json(start["config"]), launcher, life=start["life"], once_names=once_names)
     # What exists by now lives as long as the process: a collection need not look at it again.

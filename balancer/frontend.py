@@ -1,20 +1,21 @@
-"""The ROUTER that clients talk to: messages become events, endings become replies.
+"""What clients talk to, as to a ROUTER: messages become events, endings become replies.
+
+There is no ZeroMQ socket behind it. libzmq's would pass each message from thread to thread, twice
+as dear as everything else here together, and tell of neither who sent it nor who has gone.
 
 What a request carries (how to answer it, its payload) stays here under the request's number until
 the request is over; the core never sees it.
 """
 
-import ctypes
 import hashlib
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+import selectors
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
-from pathlib import Path
+from time import monotonic
 from typing import cast
 
-import zmq
-
+from balancer.client_connection import ClientConnection
 from balancer.core.events import (
     Answer,
     ClientGone,
@@ -27,191 +28,166 @@ from balancer.core.events import (
     RequestUnreadable,
 )
 from balancer.core.limits import Limits
-from balancer.monitor import NOBLOCK, Monitor, has_message
-from balancer.port import Part, Port
+from balancer.core.records import record
+from balancer.listener import Listener, NoDescriptors
 from balancer.wire import replies, requests, values
+from balancer.wire.greeting import Peer
+from balancer.wire.zmtp import Message
 
 MESSAGES_PER_TURN = 64
+BYTES_PER_MESSAGE = 2048
+"""Who sends larger ones, or none of them whole, has its share by so many bytes."""
+ACCEPTED_PER_TURN = 16
+GREETING_TIMEOUT_S = 2.0
+NO_DESCRIPTORS_PAUSE_S = 0.1
+LINGER_S = 0.5
 _FRAMES_MAX = requests.FRAMES_MAX + 1
 """One more tells that there are too many."""
 ONCE_NAME_BYTES = 16
 
 
-class CannotBind(Exception):
-    """The address is not to be had; the text says why and what to do."""
+@record
+class Incoming:
+    """An open request: how to answer it, what it wants, and the payload nobody decoded."""
 
-
-def seed_routing_ids() -> None:
-    """Call before the first context: libzmq draws routing ids from an unseeded rand(), so that
-    every process would hand out the same ones (https://github.com/zeromq/libzmq/issues/4633)."""
-    ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+    connection: ClientConnection
+    envelope: bytes
+    header: requests.Header
+    payload: values.Blob
 
 
 class Frontend:
-    """Bounded by the sockets' limits and by the core's: it never stops reading."""
+    """Bounded by what a connection keeps and by the core's limits: it never stops reading.
+
+    Its descriptors are in the ``selector``, with a callback as each key's data; ``after`` calls
+    back later."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], limits: Limits, life: str = ""
+        self,
+        limits: Limits,
+        selector: selectors.BaseSelector,
+        after: Callable[[float, Callable[[], None]], None],
+        life: str = "",
     ) -> None:
         """``life`` is the answer to a hello; an empty one promises nothing to anybody."""
         self._life = life
-        self._router = context.socket(zmq.ROUTER)
-        self._port = Port(self._router)
-        self._receive_id = cast("Callable[[int], ClientId]", self._port.receive_bytes)
-        self._numbers = cast("Iterator[RequestId]", count(1))
-        self._open: dict[RequestId, requests.Incoming] = {}
-        self._unreadable: dict[RequestId, requests.Unreadable] = {}
-        self.incoming: Callable[[RequestId], requests.Incoming] = self._open.__getitem__
+        self._selector = selector
+        self._after = after
+        self._frame_bytes_max = values.frame_bytes_max(limits.max_body_bytes)
+        self._unread_max = 2 * limits.client_limit
+        self._listener: Listener | None = None
+        self._request_ids = cast("Iterator[RequestId]", count(1))
+        self._client_numbers = count(1)
+        self._open: dict[RequestId, Incoming] = {}
+        self._unreadable: dict[RequestId, tuple[ClientConnection, bytes, requests.Echo]] = {}
+        self.incoming: Callable[[RequestId], Incoming] = self._open.__getitem__
         """What the request is, as its client sent it."""
-        self._clients: dict[int, ClientId] = {}
-        """The descriptor of each client's connection, by which the monitor tells of its end."""
-        self._known: set[ClientId] = set()
-        self._connections: set[int] = set()
-        """The descriptors of all connections, whether or not a message came by them."""
-        self.outbox: list[tuple[Sequence[bytes], bytes]] = []
-        """What has been said, for ``flush`` to send."""
+        self._connections: set[ClientConnection] = set()
+        self.readable: dict[ClientConnection, None] = {}
+        """Who may have something to ``read``, in the order of their turns."""
+        self.spoken_to: dict[ClientConnection, None] = {}
+        """To whom something has been said, for ``flush`` to send."""
         self.replies_undelivered = 0
-        self._ipc_path = ""
-        self._configure(limits)
-        self._monitor = Monitor(context, self._router, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
-    def _configure(self, limits: Limits) -> None:
-        router = self._router
-        router.router_mandatory = 1  # an error instead of silence when a client is gone
-        router.router_handover = 0  # nobody can take over another client's id
-        router.linger = 500
-        router.backlog = 1024
-        router.sndhwm = 2 * limits.client_limit
-        router.maxmsgsize = values.frame_bytes_max(limits.max_body_bytes)
-        router.handshake_ivl = 2000
-        router.heartbeat_ivl = 5000
-        router.heartbeat_timeout = 15000
-        router.tcp_keepalive = 1
+    # --- the address ------------------------------------------------------------------------------
 
     def bind(self, address: str) -> None:
         """CannotBind if the address is taken or unusable."""
-        if address.startswith("ipc://") and _is_taken(address.removeprefix("ipc://")):
-            # libzmq would take the path away from its owner without a word.
-            raise CannotBind(f"{address} is in use: give --bind another path")
-        self._router.ipv6 = address.startswith("tcp://[")
-        before = os.umask(0o177)
-        try:
-            self._router.bind(address)
-        except zmq.ZMQError as error:
-            raise CannotBind(
-                f"cannot bind {address}: {os.strerror(error.errno or 0)}; stop what uses it, "
-                "or give --bind another address"
-            ) from error
-        finally:
-            os.umask(before)
-        self._ipc_path = address.removeprefix("ipc://") if address.startswith("ipc://") else ""
+        self._listener = Listener(address)
+        self._listen()
 
     @property
     def address(self) -> str:
         """Where it is bound, a wildcard port resolved."""
-        return str(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
+        assert self._listener is not None
+        return self._listener.address
 
-    def filenos(self) -> tuple[int, int]:
-        """Of the messages, to be ``read``, and of the clients' coming and going: ``watch``."""
-        return int(self._router.fileno()), self._monitor.fileno()
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
-    def has_message(self) -> bool:
-        """Whether there is something to ``read``: ask after answers were sent, before sleeping."""
-        return has_message(self._router)
-
-    def read(self, emit: Callable[[Event], None]) -> bool:
-        """Take in what has come, up to a fair share; True if there may be more."""
-        port, known = self._port, self._known
-        receive, receive_id = port.receive_frame, self._receive_id
-        for number in range(MESSAGES_PER_TURN):
-            # Often there is just one, and to ask costs half of what an exception does.
-            if number == 1 and not self.has_message():
-                return False
-            try:
-                client = receive_id(NOBLOCK)
-            except zmq.Again:
-                return False
-            frame = receive(NOBLOCK)
-            is_known = client in known or self._meet(client, frame, emit)
-            event = self._accept(client, port.receive_rest([client], frame, _FRAMES_MAX))
-            if event is not None:
-                emit(event)
-            if not is_known:
-                # It left before we came to read it: nobody waits for the answer.
-                emit(ClientGone(client))
-        return True
-
-    def watch(self, emit: Callable[[Event], None]) -> None:
-        """See who has come and who has gone."""
-        for event, descriptor in self._monitor.read():
-            if event == zmq.EVENT_ACCEPTED:
-                self._connections.add(descriptor)
-            else:
-                self._connections.discard(descriptor)
-                self._forget_client(descriptor, emit)
-
-    def answer(self, action: Answer) -> None:
-        incoming, slot = self._open.pop(action.request), action.worker.slot
-        body = replies.encode_answer(
-            action.reply, slot, action.attempts, action.tried, incoming.header.id
-        )
-        self.outbox.append((incoming.envelope, body))
-
-    def refuse(self, action: Refuse) -> None:
-        unreadable = self._unreadable.pop(action.request, None)
-        if unreadable is not None:
-            envelope, id = unreadable.envelope, unreadable.id
-        else:
-            incoming = self._open.pop(action.request)
-            envelope, id = incoming.envelope, incoming.header.id
-        self.outbox.append((envelope, replies.encode_refusal(action, id)))
-
-    def forget(self, action: Forget) -> None:
-        del self._open[action.request]
-
-    def close(self) -> None:
-        """Replies on their way get half a second."""
-        self._monitor.close()
-        self._router.close()
-        if self._ipc_path:  # libzmq leaves the file behind
-            Path(self._ipc_path).unlink(missing_ok=True)
-
-    def _meet(self, client: ClientId, frame: zmq.Frame, emit: Callable[[Event], None]) -> bool:
-        """Learn which connection a new client's first frame came by; False if that has ended."""
+    def _accept(self) -> None:
+        """Let in who has come. The kernel keeps the others for the next turn."""
+        assert self._listener is not None
         try:
-            descriptor = int(frame.get(zmq.SRCFD))
-        except zmq.ZMQError:
-            # A peer that speaks ZMTP 2 or older, as random bytes may, comes without a descriptor:
-            # nobody will tell of its end, so it is not kept in mind either.
-            return True
-        # Who had this descriptor before is gone, and the news of that comes before the new one's.
-        self.watch(emit)
-        if descriptor in self._connections:
-            self._forget_client(descriptor, emit)
-            self._clients[descriptor] = client
-            self._known.add(client)
-            return True
-        return False
+            for _ in range(ACCEPTED_PER_TURN):
+                accepted = self._listener.accept()
+                if accepted is None:
+                    return
+                id = ClientId(next(self._client_numbers).to_bytes(8, "big"))
+                peer = Peer(self._frame_bytes_max, _FRAMES_MAX)
+                connection = ClientConnection(accepted, id, peer, self._unread_max)
+                self._connections.add(connection)
+                news = partial(self._on_news, connection)
+                self._selector.register(connection, selectors.EVENT_READ, news)
+                self._after(GREETING_TIMEOUT_S, partial(self._end_if_silent, connection))
+        except NoDescriptors:
+            # Clients have them, and clients leave.
+            self._selector.unregister(self._listener)
+            self._after(NO_DESCRIPTORS_PAUSE_S, self._listen)
 
-    def _accept(self, client: ClientId, frames: list[Part]) -> Event | None:
+    def _end_if_silent(self, connection: ClientConnection) -> None:
+        if not connection.is_greeted and connection in self._connections:
+            self._close(connection)
+
+    def _on_news(self, connection: ClientConnection) -> None:
+        """There is something to read, or room for what was said, or both."""
+        self.readable[connection] = None
+        if connection.is_stuck:
+            connection.flush()
+            self._watch_room(connection)
+
+    def _watch_room(self, connection: ClientConnection) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE * connection.is_stuck)
+        key = self._selector.get_key(connection)
+        if key.events != wanted:
+            self._selector.modify(connection, wanted, key.data)
+
+    # --- the way in -------------------------------------------------------------------------------
+
+    def read(self, emit: Callable[[Event], None]) -> None:
+        """Take in what has come, up to a fair share; whoever has more stays ``readable``."""
+        share, readable = MESSAGES_PER_TURN, self.readable
+        for _ in range(len(readable)):
+            connection = next(iter(readable))
+            del readable[connection]
+            messages = connection.receive(share)
+            for message in messages:
+                event = self._take_in(connection, message)
+                if event is not None:
+                    emit(event)
+            if connection.has_ended:
+                self._close(connection)
+                if connection.has_asked:
+                    emit(ClientGone(connection.id))
+            elif connection.has_more:
+                readable[connection] = None
+            elif connection.is_stuck:
+                self._watch_room(connection)
+            share -= max(len(messages), connection.read_bytes // BYTES_PER_MESSAGE)
+            if share <= 0:
+                return
+
+    def _take_in(self, connection: ClientConnection, message: Message) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""
-        incoming = requests.decode_request(frames)
-        request = next(self._numbers)
-        if isinstance(incoming, requests.Unreadable):
-            self._unreadable[request] = incoming
-            return RequestUnreadable(request, client, incoming.error)
-        header = incoming.header
+        frames, envelope = message
+        found = requests.decode_request(frames)
+        request = next(self._request_ids)
+        connection.has_asked = True
+        if isinstance(found, requests.Unreadable):
+            self._unreadable[request] = connection, envelope, found.id
+            return RequestUnreadable(request, connection.id, found.error)
+        header, payload = found
         if header.hello:
-            welcome = replies.encode_welcome(self._life, header.id)
-            self.outbox.append((incoming.envelope, welcome))
+            self._say(connection, envelope, replies.encode_welcome(self._life, header.id))
             return None
-        self._open[request] = incoming
+        self._open[request] = Incoming(connection, envelope, header, payload)
         if header is requests.NO_HEADER:
-            return RequestArrived(request, client, len(incoming.payload))
+            return RequestArrived(request, connection.id, len(payload))
         return RequestArrived(
             request,
-            client,
-            len(incoming.payload),
+            connection.id,
+            len(payload),
             header.timeout_s,
             header.try_timeout_s,
             header.once,
@@ -219,24 +195,70 @@ class Frontend:
             once_name(header) if header.once else None,
         )
 
-    def flush(self) -> None:
-        """Send what has been said since the last time, which may swallow the news of a request
-        (zmq_getsockopt(3), ZMQ_FD)."""
-        send = self._port.send
-        for envelope, body in self.outbox:
-            try:
-                send(envelope, body)
-            except zmq.ZMQError:
-                # EHOSTUNREACH: the client is gone. EAGAIN: it does not read. Nobody else suffers.
-                self.replies_undelivered += 1
-        self.outbox.clear()
+    # --- the way out ------------------------------------------------------------------------------
 
-    def _forget_client(self, descriptor: int, emit: Callable[[Event], None]) -> None:
-        """Whoever came by this connection before is gone."""
-        client = self._clients.pop(descriptor, None)
-        if client is not None:
-            self._known.discard(client)
-            emit(ClientGone(client))
+    def answer(self, action: Answer) -> None:
+        incoming, slot = self._open.pop(action.request), action.worker.slot
+        body = replies.encode_answer(
+            action.reply, slot, action.attempts, action.tried, incoming.header.id
+        )
+        self._say(incoming.connection, incoming.envelope, body)
+
+    def refuse(self, action: Refuse) -> None:
+        unreadable = self._unreadable.pop(action.request, None)
+        if unreadable is not None:
+            connection, envelope, id = unreadable
+        else:
+            incoming = self._open.pop(action.request)
+            connection, envelope, id = incoming.connection, incoming.envelope, incoming.header.id
+        self._say(connection, envelope, replies.encode_refusal(action, id))
+
+    def forget(self, action: Forget) -> None:
+        del self._open[action.request]
+
+    def _say(self, connection: ClientConnection, envelope: bytes, body: bytes) -> None:
+        if connection.say(envelope, body):
+            self.spoken_to[connection] = None
+        else:
+            # The client is gone, or does not read. Nobody else suffers.
+            self.replies_undelivered += 1
+
+    def flush(self) -> None:
+        """Send what has been said since the last time."""
+        for connection in self.spoken_to:
+            if not connection.is_stuck:
+                connection.flush()
+                if connection.is_stuck:
+                    self._watch_room(connection)
+        self.spoken_to.clear()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _close(self, connection: ClientConnection) -> None:
+        self._connections.discard(connection)
+        self.spoken_to.pop(connection, None)
+        self.readable.pop(connection, None)
+        self._selector.unregister(connection)
+        connection.has_ended = True
+        connection.close()
+
+    def close(self) -> None:
+        """Replies on their way get half a second."""
+        if self._listener is not None:
+            self._listener.close()
+        self.flush()
+        ends_at = monotonic() + LINGER_S
+        with selectors.DefaultSelector() as writable:
+            stuck = {connection for connection in self._connections if connection.is_stuck}
+            for connection in stuck:
+                writable.register(connection, selectors.EVENT_WRITE, connection)
+            while writable.get_map() and (patience_s := ends_at - monotonic()) > 0:
+                for key, _ in writable.select(patience_s):
+                    key.data.flush()
+                    if not key.data.is_stuck:
+                        writable.unregister(key.data)
+        for connection in list(self._connections):
+            self._close(connection)
 
 
 def once_name(header: requests.Header) -> bytes | None:
@@ -246,15 +268,3 @@ def once_name(header: requests.Header) -> bytes | None:
         return None
     kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)
     return hashlib.blake2b(kind + id, digest_size=ONCE_NAME_BYTES).digest()
-
-
-def _is_taken(path: str) -> bool:
-    """Whether somebody listens there, or it is something else than a socket."""
-    if os.path.lexists(path) and not Path(path).is_socket():
-        return True
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True

@@ -26,9 +26,9 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
-from balancer.frontend import CannotBind
 from balancer.kinds import WORKERS_MAX
 from balancer.lines import Line
+from balancer.listener import CannotBind
 from balancer.observe import Observer
 from balancer.transport import Transport
 

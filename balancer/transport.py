@@ -55,16 +55,12 @@ class Transport:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.max_sockets = sockets_max
         self.selector = selectors.DefaultSelector()
-        self.frontend = Frontend(self._context, limits, life)
+        self.frontend = Frontend(limits, self.selector, self._after, life)
         self.links = Links(
             self._context, limits.max_body_bytes, self.selector, self.emit, self._after
         )
         self._numbers = count(1)
         self._events: list[Event] = []
-        self._has_requests = False
-        """The frontend's descriptor told of some, or not all were read."""
-        self._must_look = False
-        """It may not have told of some: a send may have swallowed the news."""
         self._outbox = Outbox(
             self.frontend, self.links.open, boot, tell_once, self.emit, self.links.note_undelivered
         )
@@ -77,11 +73,6 @@ class Transport:
             Forget: self.frontend.forget,
             Released: self.links.release,
         }
-        messages, clients = self.frontend.filenos()
-        self.selector.register(messages, selectors.EVENT_READ, self._on_requests)
-        self.selector.register(
-            clients, selectors.EVENT_READ, lambda: self.frontend.watch(self.emit)
-        )
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -136,8 +127,8 @@ class Transport:
             self.links.read_rest()
             yield from self._take_emitted()
             self.flush()
-        if self._has_requests:
-            self._has_requests = self._must_look = self.frontend.read(self._events.append)
+        if self.frontend.readable:
+            self.frontend.read(self._events.append)
             yield from self._take_emitted()
 
     def _take_emitted(self) -> Iterator[Event]:
@@ -146,9 +137,7 @@ class Transport:
 
     def _has_more(self) -> bool:
         """Whether there is something to do that no descriptor will tell of."""
-        if self._must_look and not self._has_requests:
-            self._must_look, self._has_requests = False, self.frontend.has_message()
-        return bool(self._has_requests or self._events or self.links.touched)
+        return bool(self.frontend.readable or self._events or self.links.touched)
 
     def _patience_s(self, until: float | None) -> float | None:
         if self._has_more():
@@ -156,9 +145,6 @@ class Transport:
         if self._later and (until is None or self._later[0][0] < until):
             until = self._later[0][0]
         return None if until is None else max(0.0, until - time.monotonic())
-
-    def _on_requests(self) -> None:
-        self._has_requests = True
 
     # --- the way out ----------------------------------------------------------------------------
 
@@ -188,9 +174,8 @@ class Transport:
         """Send what was performed since the last time, as ``poll`` does."""
         if self._outbox.messages:
             self._outbox.flush()
-        if self.frontend.outbox:
+        if self.frontend.spoken_to:
             self.frontend.flush()
-            self._must_look = True
 
     # --- later, and the end -------------------------------------------------------------------
 

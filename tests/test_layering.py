@@ -40,6 +40,7 @@ GROUPS = {
         workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
+        balancer.listener balancer.client_connection
         balancer.links balancer.link balancer.outbox balancer.observe balancer.figures
         balancer.stories balancer.lines""",
     "dashboard": """
@@ -67,7 +68,8 @@ GROUPS = {
     "figures": "balancer.histogram balancer.history",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
-        balancer.wire.worker_replies balancer.wire.framing balancer.wire.values""",
+        balancer.wire.worker_replies balancer.wire.framing balancer.wire.values
+        balancer.wire.greeting balancer.wire.zmtp""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
         balancer.core.suspects balancer.core.once balancer.core.policy
@@ -105,7 +107,7 @@ USED_BY = {
         balancer.wire.requests balancer.wire.replies balancer.wire.tasks
         balancer.wire.worker_replies balancer.wire.values""",
     "zmq": """
-        balancer.transport balancer.frontend balancer.links balancer.link balancer.monitor
+        balancer.transport balancer.links balancer.link balancer.monitor
         balancer.port
         balancer.client.dealer balancer.client.connection
         workers.__main__ workers.rep_socket""",

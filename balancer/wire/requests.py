@@ -1,4 +1,4 @@
-"""Client → balancer: a request as the ROUTER sees it, and as a client writes it."""
+"""Client → balancer: a request as it arrives, and as a client writes it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ ENVELOPE_FRAMES_MAX = 7
 ENVELOPE_FRAME_BYTES_MAX = 255
 """As long as a routing id may be: an envelope is not for cargo."""
 ID_LENGTH_MAX = 255
-FRAMES_MAX = 1 + ENVELOPE_FRAMES_MAX + 1 + 2
-"""Routing id, envelope, the empty frame, header and payload. Longer messages are not kept."""
+FRAMES_MAX = ENVELOPE_FRAMES_MAX + 1 + 2
+"""Envelope, the empty frame, header and payload. Longer messages are not kept."""
 
 Echo = bytes | str | None
 
@@ -35,53 +35,42 @@ class Header:
 
 
 @record
-class Incoming:
-    """A client's message: how to answer it, what it wants, and the payload nobody decoded."""
-
-    envelope: Sequence[bytes]
-    """Routing id first, up to and including the empty frame: the start of the answer."""
-    header: Header
-    payload: Blob
-
-
-@record
 class Unreadable:
-    envelope: Sequence[bytes]
     error: str
     id: Echo = None
 
 
-def decode_request(frames: Sequence[Any]) -> Incoming | Unreadable:
-    """Read a message as the ROUTER gives it, routing id first."""
+def decode_request(frames: Sequence[Any]) -> tuple[Header, Blob] | Unreadable:
+    """Read a client's message: what it wants, and the payload, which nobody decodes here."""
     # Almost all messages: an id of the client's own or none, and a payload alone.
     count = len(frames)
-    if count == 3 or (count == 4 and 0 < len(frames[1]) <= ENVELOPE_FRAME_BYTES_MAX):
-        *beginning, payload = frames
-        if payload and not beginning[-1]:
-            return Incoming(beginning, NO_HEADER, payload)
+    if count == 2 or (count == 3 and 0 < len(frames[0]) <= ENVELOPE_FRAME_BYTES_MAX):
+        payload = frames[-1]
+        if payload and not frames[-2]:
+            return NO_HEADER, payload
     sizes = list(map(len, frames))
     try:
-        end = sizes.index(0, 1) + 1
+        end = sizes.index(0) + 1
     except ValueError:
-        return Unreadable(frames[:1], "no empty frame between envelope and body")
-    envelope, body = frames[:end], frames[end:]
-    if end > ENVELOPE_FRAMES_MAX + 2 or len(body) > 2:
-        return Unreadable(envelope, "too many frames")
+        return Unreadable("no empty frame between envelope and body")
+    body = frames[end:]
+    if end > ENVELOPE_FRAMES_MAX + 1 or len(body) > 2:
+        return Unreadable("too many frames")
     if max(sizes[:end]) > ENVELOPE_FRAME_BYTES_MAX:
-        return Unreadable(envelope, f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes")
+        return Unreadable(f"an envelope frame is above {ENVELOPE_FRAME_BYTES_MAX} bytes")
     if not body:
-        return Unreadable(envelope, "no body frame")
+        return Unreadable("no body frame")
     header, fields = NO_HEADER, dict[str, Any]()
     if len(body) == 2:
         try:
             fields = decode_map(body[0])
             header = _decode_header(fields)
         except WireError as error:
-            return Unreadable(envelope, f"header: {error}", _readable_id(fields))
+            return Unreadable(f"header: {error}", _readable_id(fields))
     if not sizes[-1]:
         error_text = "the payload is zero bytes long, which no msgpack value is"
-        return Unreadable(envelope, error_text, header.id)
-    return Incoming(envelope, header, body[-1])
+        return Unreadable(error_text, header.id)
+    return header, body[-1]
 
 
 NO_HEADER = Header()

@@ -48,9 +48,8 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "                send(envelope, body)\n",
-                "                send(envelope, body)\n"
-                "                self._router.send_multipart([*envelope, body], NOBLOCK)\n",
+                "        if connection.say(envelope, body):\n",
+                "        if connection.say(envelope, body) and connection.say(envelope, body):\n",
             ),
         ),
     ),
@@ -72,15 +71,16 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "        self.outbox.append((incoming.envelope, body))\n\n    def refuse",
+                "        self._say(incoming.connection, incoming.envelope, body)\n\n    def refuse",
                 "        held, self._held = getattr(self, '_held', None), None\n"
                 "        if held is not None:\n"
-                "            self.outbox.append((held[0], body))\n"
-                "            self.outbox.append((incoming.envelope, held[1]))\n"
+                "            self._say(*held[0], body)\n"
+                "            self._say(incoming.connection, incoming.envelope, held[1])\n"
                 "        elif self._open:\n"
-                "            self._held = (incoming.envelope, body)\n"
+                "            self._held = ((incoming.connection, incoming.envelope), body)\n"
                 "        else:\n"
-                "            self.outbox.append((incoming.envelope, body))\n\n    def refuse",
+                "            self._say(incoming.connection, incoming.envelope, body)\n\n"
+                "    def refuse",
             ),
         ),
     ),
@@ -168,7 +168,7 @@ SABOTAGES: dict[str, Sabotage] = {
             Edit(
                 _FRONTEND,
                 "            header.once,\n",
-                "            header.once or len(incoming.envelope[1]) != 8,\n",
+                "            header.once or len(envelope) != 12,\n",
             ),
         ),
     ),

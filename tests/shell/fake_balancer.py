@@ -127,26 +127,28 @@ class FakeBalancer:
         return math.ceil(max(0.0, self._later[0][0] - monotonic()) * 1000)
 
     def _take(self, frames: list[bytes]) -> None:
-        incoming = requests.decode_request(frames)
-        assert isinstance(incoming, requests.Incoming), incoming
-        if incoming.header.hello:
+        envelope = frames[: frames.index(b"", 1) + 1]
+        found = requests.decode_request(frames[1:])
+        assert not isinstance(found, requests.Unreadable), found
+        header, payload = found
+        if header.hello:
             welcome = replies.encode_welcome(self.life, None)
             if self._answers_hello:
-                self._router.send_multipart([*incoming.envelope, welcome])
+                self._router.send_multipart([*envelope, welcome])
             return
-        asked = Asked(values.decode_payload(incoming.payload), incoming.header, monotonic())
+        asked = Asked(values.decode_payload(payload), header, monotonic())
         self.asked.append(asked)
         answer = self._answer(asked)
         if isinstance(answer, Later):
             entry = (
                 asked.at + answer.after_s,
                 next(self._order),
-                [*incoming.envelope, answer.frame],
+                [*envelope, answer.frame],
             )
             heapq.heappush(self._later, entry)
             self.most_open = max(self.most_open, len(self._later))
         elif answer is not None:
-            self._router.send_multipart([*incoming.envelope, answer])
+            self._router.send_multipart([*envelope, answer])
 
 
 @contextmanager

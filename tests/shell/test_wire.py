@@ -3,7 +3,7 @@
 import random
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import pytest
@@ -20,12 +20,11 @@ from balancer.core.events import (
 )
 from balancer.wire import replies, requests, tasks, values
 from balancer.wire.replies import Reply, Try
-from balancer.wire.requests import Header, Incoming, Unreadable
+from balancer.wire.requests import Header, Unreadable
 from balancer.wire.tasks import Task
-from balancer.wire.values import LARGE_BYTES, WireError
+from balancer.wire.values import LARGE_BYTES, Blob, WireError
 from balancer.wire.worker_replies import decode_took_s, decode_worker_reply
 
-ROUTING_ID = b"\x00\x01\x02\x03\x04"
 PAYLOAD = msgpack.packb("hello")
 LIMIT_BYTES = 1000
 
@@ -41,8 +40,16 @@ def nested(depth: int) -> bytes:
 # --- a client's request ------------------------------------------------------------------------
 
 
+class Incoming(NamedTuple):
+    """What was read."""
+
+    header: Header
+    payload: Blob
+
+
 def read(*body: bytes, envelope: Sequence[bytes] = ()) -> Incoming | Unreadable:
-    return requests.decode_request([ROUTING_ID, *envelope, b"", *body])
+    found = requests.decode_request([*envelope, b"", *body])
+    return found if isinstance(found, Unreadable) else Incoming(*found)
 
 
 def accepted(*body: bytes, envelope: Sequence[bytes] = ()) -> Incoming:
@@ -59,7 +66,7 @@ def refused(*body: bytes, envelope: Sequence[bytes] = ()) -> Unreadable:
 
 def test_one_body_frame_is_the_payload_and_nobody_decodes_it() -> None:
     incoming = accepted(b"\xc1 no msgpack at all")
-    assert incoming == Incoming([ROUTING_ID, b""], Header(), b"\xc1 no msgpack at all")
+    assert incoming == Incoming(Header(), b"\xc1 no msgpack at all")
 
 
 def test_two_body_frames_are_header_and_payload() -> None:
@@ -81,7 +88,6 @@ def test_everything_that_a_client_can_say_arrives() -> None:
         id=b"\x00\xff",
     )
     assert accepted(*frames) == Incoming(
-        [ROUTING_ID, b""],
         Header(2.0, 0.2505, True, "fast", "user-7", 0, b"\x00\xff"),
         pack({"x": 1}),
     )
@@ -108,9 +114,9 @@ def test_unknown_keys_are_ignored(header: dict[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, requests.ENVELOPE_FRAMES_MAX])
-def test_the_envelope_is_kept_as_it_came(count: int) -> None:
+def test_an_envelope_may_be_as_long_as_proxies_make_it(count: int) -> None:
     envelope = [bytes((65 + number,)) for number in range(count)]
-    assert accepted(PAYLOAD, envelope=envelope).envelope == [ROUTING_ID, *envelope, b""]
+    assert accepted(PAYLOAD, envelope=envelope) == Incoming(Header(), PAYLOAD)
 
 
 def test_one_more_envelope_frame_is_too_many() -> None:
@@ -121,19 +127,17 @@ def test_one_more_envelope_frame_is_too_many() -> None:
 @pytest.mark.parametrize(("extra", "is_read"), [(0, True), (1, False)])
 def test_an_envelope_is_not_for_cargo(extra: int, is_read: bool) -> None:
     envelope = [b"e" * (requests.ENVELOPE_FRAME_BYTES_MAX + extra)]
-    found = read(PAYLOAD, envelope=envelope)
-    assert isinstance(found, Incoming) is is_read
-    assert found.envelope == [ROUTING_ID, *envelope, b""]
+    assert isinstance(read(PAYLOAD, envelope=envelope), Incoming) is is_read
 
 
 def test_no_empty_frame_is_answered_without_an_envelope() -> None:
     for body in ([PAYLOAD], [b"a", PAYLOAD], [b"a", b"b", PAYLOAD], [b"a", b"b", b"c", PAYLOAD]):
-        found = requests.decode_request([ROUTING_ID, *body])
-        assert found == Unreadable([ROUTING_ID], "no empty frame between envelope and body")
+        found = requests.decode_request(body)
+        assert found == Unreadable("no empty frame between envelope and body")
 
 
-def test_a_routing_id_alone_is_no_request() -> None:
-    for frames in ([ROUTING_ID], [], [b""]):
+def test_nothing_is_no_request() -> None:
+    for frames in ([], [b""]):
         assert isinstance(requests.decode_request(frames), Unreadable)
 
 
@@ -150,7 +154,7 @@ def test_a_routing_id_alone_is_no_request() -> None:
 def test_a_body_that_is_neither_one_value_nor_header_and_value(
     body: list[bytes], error: str
 ) -> None:
-    assert refused(*body) == Unreadable([ROUTING_ID, b""], error)
+    assert refused(*body) == Unreadable(error)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +261,7 @@ def test_a_duration_may_be_nothing_or_very_long(timeout_ms: float, timeout_s: fl
     ],
 )
 def test_a_field_of_the_wrong_type_or_value_is_refused(fields: dict[str, Any], error: str) -> None:
-    assert refused(pack(fields), PAYLOAD) == Unreadable([ROUTING_ID, b""], f"header: {error}")
+    assert refused(pack(fields), PAYLOAD) == Unreadable(f"header: {error}")
 
 
 @pytest.mark.parametrize("id", [b"", b"\x00\xff", "", "übung"])
@@ -727,8 +731,8 @@ def test_noise_never_raises_anything_but_a_wire_error() -> None:
     outcomes: set[str] = set()
     for _ in range(20_000):
         frames = [noise(chance) for _ in range(chance.randrange(1, 5))]
-        outcomes.add(type(requests.decode_request([ROUTING_ID, *frames])).__name__)
-        outcomes.add(type(requests.decode_request([ROUTING_ID, b"", *frames])).__name__)
+        outcomes.add(type(requests.decode_request(frames)).__name__)
+        outcomes.add(type(requests.decode_request([b"", *frames])).__name__)
         outcomes.add(decode_worker_reply(frames, 60, chance.random() < 0.5).outcome)
         for decode in (replies.decode_reply, values.decode_payload):
             try:
@@ -742,7 +746,7 @@ def test_noise_never_raises_anything_but_a_wire_error() -> None:
         except WireError:
             outcomes.add("unreadable task")
     assert outcomes == {
-        "Incoming",
+        "tuple",
         "Unreadable",
         "answer",
         "empty",

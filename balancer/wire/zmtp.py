@@ -1,0 +1,213 @@
+"""ZMTP's messages on a stream of bytes: frames with their heads, whole messages out of pieces.
+
+Version 3 (https://rfc.zeromq.org/spec/37/) and 2 have the same heads, version 1 another. Who speaks
+which is found out in ``greeting``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from balancer.wire.values import LARGE_BYTES, WireError
+
+_MORE, _LONG, _COMMAND = 1, 2, 4
+
+Message = tuple[list[bytes], bytes]
+"""The frames; and those up to the first empty one as they came, which go ahead of the answer."""
+
+
+class Head(NamedTuple):
+    """What is said of a frame ahead of it."""
+
+    flags: int
+    start: int
+    size_bytes: int
+
+
+class Framing(NamedTuple):
+    """How heads are written, given flags and size, and how they are read: None if it is not all
+    there, WireError if it can be none."""
+
+    write: Callable[[int, int], bytes]
+    read: Callable[[bytes, int], Head | None]
+    has_short_heads: bool
+    """A small frame begins with its flags and its size, a byte each."""
+
+
+def _write_head(flags: int, size_bytes: int) -> bytes:
+    if size_bytes < 256:
+        return bytes((flags, size_bytes))
+    return bytes((flags | _LONG,)) + size_bytes.to_bytes(8, "big")
+
+
+def _read_head(data: bytes, at: int) -> Head | None:
+    flags = data[at]
+    if flags > (_LONG | _COMMAND) or flags & (_MORE | _COMMAND) == (_MORE | _COMMAND):
+        raise WireError(f"a frame cannot have the flags {flags}")
+    start = at + (9 if flags & _LONG else 2)
+    if len(data) < start:
+        return None
+    return Head(flags & ~_LONG, start, int.from_bytes(data[at + 1 : start], "big"))
+
+
+def _write_old_head(flags: int, size_bytes: int) -> bytes:
+    size_bytes += 1  # the flags are counted
+    if size_bytes < 255:
+        return bytes((size_bytes, flags))
+    return b"\xff" + size_bytes.to_bytes(8, "big") + bytes((flags,))
+
+
+def _read_old_head(data: bytes, at: int) -> Head | None:
+    is_short = data[at] < 255
+    start = at + (2 if is_short else 10)
+    if len(data) < start:
+        return None
+    size_bytes = data[at] if is_short else int.from_bytes(data[at + 1 : at + 9], "big")
+    if not size_bytes:
+        raise WireError("a frame is at least its flags")
+    return Head(data[start - 1] & _MORE, start, size_bytes - 1)
+
+
+FRAMING = Framing(_write_head, _read_head, True)
+OLD_FRAMING = Framing(_write_old_head, _read_old_head, False)
+
+
+def encode_command(name: bytes, data: bytes = b"") -> bytes:
+    body = bytes((len(name),)) + name + data
+    return _write_head(_COMMAND, len(body)) + body
+
+
+class Decoder:
+    """``feed`` it what has come, and ``take`` what is whole. WireError from ``take`` if it makes no
+    sense: all messages before that have been taken, and there will be no other."""
+
+    __slots__ = (
+        "_at",
+        "_data",
+        "_done",
+        "_frame_bytes_max",
+        "_frames",
+        "_frames_max",
+        "_is_last",
+        "_pieces",
+        "commands",
+        "framing",
+        "has_more",
+        "missing_bytes",
+    )
+
+    def __init__(self, framing: Framing, frame_bytes_max: int, frames_max: int) -> None:
+        """Of a message with more frames than that, the first ones are kept."""
+        self.framing = framing
+        self.commands: list[bytes] = []
+        """Those that were met between the messages, for the caller to take away."""
+        self.missing_bytes = 0
+        """So many are still to come of a large frame."""
+        self.has_more = False
+        """The last ``take`` got all that it wanted, and did not look further."""
+        self._frame_bytes_max = frame_bytes_max
+        self._frames_max = frames_max
+        self._data, self._at = b"", 0
+        """What has been fed, and up to where it is taken."""
+        self._frames: list[bytes] = []
+        """Of the message that has begun."""
+        self._pieces: list[bytes] = []
+        """Of the large frame that has begun."""
+        self._is_last = False
+        """That frame is its message's last."""
+        self._done: list[Message] = []
+        """Messages that have ended with a large frame."""
+
+    def feed(self, data: bytes) -> None:
+        """To be done when there is nothing more to take: what is left is copied."""
+        if self.missing_bytes:
+            data = self._feed_large(data)
+        left = self._data[self._at :]
+        self._data, self._at = left + data if left else data, 0
+
+    def take(self, most: int) -> list[Message]:
+        """The next messages, so many at most; a command counts as one."""
+        messages, self._done = self._done, []
+        room = most - len(messages)
+        data, at, frames = self._data, self._at, self._frames
+        end, has_short_heads = len(data), self.framing.has_short_heads
+        begin = at
+        is_all_here = not frames
+        envelope = b""
+        while at < end and room > 0:
+            flags = data[at]
+            if flags <= _MORE and has_short_heads and at + 1 < end:
+                start = at + 2
+                stop = start + data[at + 1]
+                if stop > end:
+                    break
+            else:
+                try:
+                    head = self._next_head(data, at)
+                except WireError:
+                    if not messages:
+                        raise
+                    room = 0  # so that it is met again
+                    break
+                if head is None:
+                    break
+                flags, start, size_bytes = head
+                stop = start + size_bytes
+                if stop > end:
+                    if size_bytes >= LARGE_BYTES:
+                        self._begin_large(data[start:], size_bytes, is_last=not flags)
+                        at = end
+                    break
+                if flags & _COMMAND:
+                    self.commands.append(data[start:stop])
+                    room -= 1
+                    begin = at = stop
+                    continue
+            at = stop
+            if len(frames) < self._frames_max:
+                frames.append(data[start:stop])
+            if not flags:
+                messages.append((frames, envelope or self._envelope(frames)))
+                frames, envelope = [], b""
+                begin, is_all_here = at, True
+                room -= 1
+            elif start == stop and is_all_here and not envelope:
+                envelope = data[begin:at]
+        self._at, self._frames, self.has_more = at, frames, room <= 0
+        return messages
+
+    def _next_head(self, data: bytes, at: int) -> Head | None:
+        head = self.framing.read(data, at)
+        if head is not None and head.size_bytes > self._frame_bytes_max:
+            raise WireError(f"a frame of {head.size_bytes} bytes")
+        return head
+
+    def _envelope(self, frames: list[bytes]) -> bytes:
+        """Written again for a message that did not come in one piece, or has no body."""
+        if b"" not in frames:
+            return b""
+        write = self.framing.write
+        end = frames.index(b"") + 1
+        return b"".join(write(_MORE, len(frame)) + frame for frame in frames[:end])
+
+    # --- frames that do not come in one piece, and are too large to be put together again and again
+
+    def _begin_large(self, data: bytes, size_bytes: int, *, is_last: bool) -> None:
+        self.missing_bytes = size_bytes - len(data)
+        self._pieces.append(data)
+        self._is_last = is_last
+
+    def _feed_large(self, data: bytes) -> bytes:
+        """What is left of the data is no part of the large frame."""
+        piece = data[: self.missing_bytes]
+        self.missing_bytes -= len(piece)
+        is_kept = len(self._frames) < self._frames_max
+        if is_kept:
+            self._pieces.append(piece)
+        if not self.missing_bytes:
+            if is_kept:
+                self._frames.append(b"".join(self._pieces))
+            self._pieces.clear()
+            if self._is_last:
+                self._done.append((self._frames, self._envelope(self._frames)))
+                self._frames = []
+        return data[len(piece) :]
