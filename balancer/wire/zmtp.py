@@ -161,6 +161,8 @@ class Decoder:
                     self.commands.append(data[start:stop])
                     room -= 1
                     begin = at = stop
+                    # Sent between a message's frames, as libzmq may, it is no part of the message.
+                    is_all_here = not frames
                     continue
             at = stop
             if len(frames) < self._frames_max:
