@@ -179,8 +179,11 @@ class Decoder:
 
     def _next_head(self, data: bytes, at: int) -> Head | None:
         head = self.framing.read(data, at)
-        if head is not None and head.size_bytes > self._frame_bytes_max:
-            raise WireError(f"a frame of {head.size_bytes} bytes")
+        if head is not None:
+            if head.size_bytes > self._frame_bytes_max:
+                raise WireError(f"a frame of {head.size_bytes} bytes")
+            if head.flags & _COMMAND and head.size_bytes >= LARGE_BYTES:
+                raise WireError(f"a command of {head.size_bytes} bytes")
         return head
 
     def _envelope(self, frames: list[bytes]) -> bytes:
