@@ -172,7 +172,7 @@ class Decoder:
                 frames, envelope = [], b""
                 begin, is_all_here = at, True
                 room -= 1
-            elif start == stop and is_all_here and not envelope:
+            elif not (frames[-1] or envelope) and is_all_here:
                 envelope = data[begin:at]
         self._at, self._frames, self.has_more = at, frames, room <= 0
         return messages
