@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from balancer.wire.values import LARGE_BYTES, WireError
 
+_SMALL_BYTES = 4096
 _MORE, _LONG, _COMMAND = 1, 2, 4
 
 Message = tuple[list[bytes], bytes]
@@ -207,7 +208,11 @@ class Decoder:
         self.missing_bytes -= len(piece)
         is_kept = len(self._frames) < self._frames_max
         if is_kept:
-            self._pieces.append(piece)
+            if len(piece) < _SMALL_BYTES and len(self._pieces[-1]) < _SMALL_BYTES:
+                # An object for each two bytes would cost 20 times what the frame may.
+                self._pieces[-1] += piece
+            else:
+                self._pieces.append(piece)
         if not self.missing_bytes:
             if is_kept:
                 self._frames.append(b"".join(self._pieces))
