@@ -100,7 +100,8 @@ class ClientConnection:
             return None
         except OSError:
             data = b""
-        self.has_ended = not data
+        if not data:
+            self.has_ended = True
         return data or None
 
     # --- the way out ----------------------------------------------------------------------------
