@@ -3,12 +3,34 @@
 import os
 import socket
 from contextlib import suppress
-from errno import ECONNABORTED, EINTR, EMFILE, ENFILE
+from errno import (
+    ECONNABORTED,
+    ECONNRESET,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EMFILE,
+    ENETDOWN,
+    ENETUNREACH,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPERM,
+    EPROTO,
+    ETIMEDOUT,
+)
 from pathlib import Path
 
 _BACKLOG = 1024
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 """The kernel finds out by itself, within half a minute, whose machine has vanished (tcp(7))."""
+_NOTHING_LEFT = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
+_ENDED_ALREADY = {
+    *(ECONNABORTED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH),
+    *(ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT),
+}
+"""Errors of the connection, not of ours: "treat them like EAGAIN" (accept(2))."""
 
 
 class CannotBind(Exception):
@@ -73,24 +95,30 @@ class Listener:
         try:
             connection, _ = self._socket.accept()
         except OSError as error:
-            if error.errno in (EMFILE, ENFILE):
+            if error.errno in _NOTHING_LEFT:
                 raise NoDescriptors from error
-            if not isinstance(error, BlockingIOError) and error.errno not in (ECONNABORTED, EINTR):
+            if not isinstance(error, BlockingIOError) and error.errno not in _ENDED_ALREADY:
                 raise
             return None
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _KEEPALIVE.items():
-                if hasattr(socket, name):
-                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            # Of a connection that was reset already, macOS knows no options: reading tells of it.
+            with suppress(OSError):
+                _set_options(connection)
         return connection
 
     def close(self) -> None:
         self._socket.close()
         if self._path:
             Path(self._path).unlink(missing_ok=True)
+
+
+def _set_options(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _bind_tcp(place: str) -> socket.socket:
