@@ -140,8 +140,11 @@ def _is_taken(path: str) -> bool:
     if os.path.lexists(path) and not Path(path).is_socket():
         return True
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
         try:
             probe.connect("\0" + path[1:] if path.startswith("@") else path)
+        except BlockingIOError:
+            return True  # and more wait there than it has accepted
         except OSError:
             return False
         return True
