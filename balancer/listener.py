@@ -137,12 +137,13 @@ def _bind_tcp(place: str) -> socket.socket:
 
 def _is_taken(path: str) -> bool:
     """Whether somebody listens there, or it is something else than a socket."""
-    if os.path.lexists(path) and not Path(path).is_socket():
+    is_abstract = path.startswith("@")
+    if not is_abstract and os.path.lexists(path) and not Path(path).is_socket():
         return True
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:
-            probe.connect("\0" + path[1:] if path.startswith("@") else path)
+            probe.connect("\0" + path[1:] if is_abstract else path)
         except BlockingIOError:
             return True  # and more wait there than it has accepted
         except OSError:
