@@ -122,8 +122,8 @@ class ClientConnection:
         """What the protocol wants said; only who reads is told."""
         if not self.is_stuck:
             self._append(self._peer.to_send)
+            self.flush()
         self._peer.to_send = b""
-        self.flush()
 
     def _append(self, piece: bytes) -> None:
         self._unsent.append(piece)
