@@ -5,6 +5,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.frontend import MESSAGES_PER_TURN, Frontend, once_name
+from balancer.frontend import LINGER_S, MESSAGES_PER_TURN, Frontend, once_name
 from balancer.listener import CannotBind
 from balancer.wire import values
+from balancer.wire.zmtp import OLD_FRAMING, Decoder
 from tests.shell.peers import PATIENCE_S
 
 LIMITS = Limits(max_body_bytes=100_000)
@@ -39,11 +41,11 @@ Connect = Callable[[], zmq.Socket[bytes]]
 class Loop:
     """A frontend, and what it needs around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         self._selector = selectors.DefaultSelector()
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._events: list[Event] = []
-        self.frontend = Frontend(LIMITS, self._selector, self._after, "cafe")
+        self.frontend = Frontend(limits, self._selector, self._after, "cafe")
 
     def _after(self, delay_s: float, what: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + delay_s, what))
@@ -284,6 +286,110 @@ def test_a_client_of_the_first_version_of_the_protocol_is_served(loop: Loop) -> 
         received = b""
         while b"still good" not in received:
             received += raw.recv(1 << 16)
+
+
+class Reluctant:
+    """A client that reads only when it is told to; of the first version, which says least."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(PATIENCE_S)
+        self._socket.connect(loop.frontend.address.removeprefix("ipc://"))
+        self._socket.sendall(b"\x01\0")
+        self._decoder = Decoder(OLD_FRAMING, 1_000_000, 11)
+        self.bodies: list[Any] = []
+
+    def ask_and_answer(self, body: Any) -> None:
+        self._socket.sendall(b"\x01\x01" + b"\x02\0x")
+        self._loop.frontend.answer(answer_to(self._loop.arrival(), body))
+        self._loop.frontend.flush()
+
+    def read(self) -> bool:
+        """What has come; False if there is no more and never will be."""
+        if data := self._socket.recv(1 << 16):
+            self._decoder.feed(data)
+            messages = [frames for frames, _ in self._decoder.take(1_000)]
+            self.bodies += [
+                msgpack.unpackb(frames[-1])["body"] for frames in messages if frames[-1]
+            ]
+        return bool(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def turns_in(loop: Loop, duration_s: float) -> int:
+    """How many of them it takes."""
+    turns, end = 0, time.monotonic() + duration_s
+    while time.monotonic() < end:
+        assert loop.turn() == []
+        turns += 1
+    return turns
+
+
+def test_a_client_that_never_reads_costs_nobody_else_anything(tmp_path: Path) -> None:
+    limits = Limits(max_body_bytes=100_000, client_limit=4)
+    with closing(Loop(limits)) as loop, zmq.Context() as context:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        with closing(Reluctant(loop)) as client, context.socket(zmq.DEALER) as other:
+            sent = [f"{number:040000}" for number in range(40)]
+            for body in sent:
+                client.ask_and_answer(body)
+            undelivered = loop.frontend.replies_undelivered
+            assert 10 < undelivered < 40 - 2 * limits.client_limit
+            other.rcvtimeo = int(PATIENCE_S * 1000)
+            other.linger = 0
+            other.connect(loop.frontend.address)
+            other.send_multipart([b"", msgpack.packb("me, too")])
+            loop.frontend.answer(answer_to(loop.arrival(), "at once"))
+            loop.frontend.flush()
+            assert msgpack.unpackb(other.recv_multipart()[-1])["body"] == "at once"
+            assert turns_in(loop, 0.2) < 50, "there is no room that it could wake up for"
+            while len(client.bodies) < len(sent) - undelivered:
+                client.read()
+                assert loop.turn() == []
+            assert client.bodies == sent[: len(client.bodies)]
+            assert turns_in(loop, 0.2) < 50, "there is room, and nothing to be said"
+            client.ask_and_answer("it reads again")
+            assert client.read()
+            assert client.bodies[-1] == "it reads again"
+            assert loop.frontend.replies_undelivered == undelivered
+
+
+def test_answers_on_their_way_leave_before_the_end(tmp_path: Path) -> None:
+    with closing(Loop()) as loop:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        with closing(Reluctant(loop)) as client, closing(Reluctant(loop)) as deaf:
+            sent = [f"{number:040000}" for number in range(20)]
+            for body in sent:
+                client.ask_and_answer(body)
+                deaf.ask_and_answer(body)
+
+            def read_all() -> None:
+                while client.read():
+                    pass
+
+            with ThreadPoolExecutor() as threads:
+                reading = threads.submit(read_all)
+                began_at = time.monotonic()
+                loop.frontend.close()
+                took_s = time.monotonic() - began_at
+                reading.result(PATIENCE_S)
+            assert client.bodies == sent
+            assert LINGER_S <= took_s < PATIENCE_S, "who does not read is waited for a while"
+
+
+def test_a_client_that_wants_signs_of_life_gets_them(loop: Loop) -> None:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as client:
+        client.linger = 0
+        client.heartbeat_ivl, client.heartbeat_timeout, client.heartbeat_ttl = 100, 300, 300
+        client.connect(loop.frontend.address)
+        client.send_multipart([b"", b"\x01"])
+        before = loop.arrival()
+        turns_in(loop, 1.0)
+        client.send_multipart([b"", b"\x02"])
+        assert loop.arrival().client == before.client
 
 
 # --- the address ----------------------------------------------------------------------------------
