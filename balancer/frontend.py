@@ -25,11 +25,13 @@ from balancer.core.events import (
     Refuse,
     RequestArrived,
     RequestId,
+    RequestsArrived,
     RequestUnreadable,
 )
 from balancer.core.limits import Limits
 from balancer.core.records import record
 from balancer.listener import Listener, NoDescriptors
+from balancer.patience import PatientSelector
 from balancer.wire import replies, requests, values
 from balancer.wire.greeting import Peer
 from balancer.wire.zmtp import Message
@@ -65,7 +67,7 @@ class Frontend:
     def __init__(
         self,
         limits: Limits,
-        selector: selectors.BaseSelector,
+        selector: PatientSelector,
         after: Callable[[float, Callable[[], None]], None],
         life: str = "",
     ) -> None:
@@ -119,7 +121,7 @@ class Frontend:
                 connection = ClientConnection(accepted, id, peer, self._unread_max)
                 self._connections.add(connection)
                 news = partial(self._on_news, connection)
-                self._selector.register(connection, selectors.EVENT_READ, news)
+                self._selector.register_patient(connection, selectors.EVENT_READ, news)
                 self._after(GREETING_TIMEOUT_S, partial(self._end_if_silent, connection))
         except NoDescriptors:
             # Clients have them, and clients leave.
@@ -148,25 +150,33 @@ class Frontend:
     def read(self, emit: Callable[[Event], None]) -> None:
         """Take in what has come, up to a fair share; whoever has more stays ``readable``."""
         share, readable = MESSAGES_PER_TURN, self.readable
+        arrivals: list[RequestArrived] = []
+        gone: list[ClientGone] = []
         for _ in range(len(readable)):
             connection = next(iter(readable))
             del readable[connection]
             messages = connection.receive(share)
             for message in messages:
                 event = self._take_in(connection, message)
-                if event is not None:
+                if type(event) is RequestArrived:
+                    arrivals.append(event)
+                elif event is not None:
                     emit(event)
             if connection.has_ended:
                 self._close(connection)
                 if connection.has_asked:
-                    emit(ClientGone(connection.id))
+                    gone.append(ClientGone(connection.id))
             elif connection.has_more:
                 readable[connection] = None
             elif connection.is_stuck:
                 self._watch_room(connection)
             share -= max(len(messages), connection.read_bytes // BYTES_PER_MESSAGE)
             if share <= 0:
-                return
+                break
+        if arrivals:
+            emit(RequestsArrived(tuple(arrivals)) if len(arrivals) > 1 else arrivals[0])
+        for client in gone:
+            emit(client)
 
     def _take_in(self, connection: ClientConnection, message: Message) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""

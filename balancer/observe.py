@@ -25,6 +25,7 @@ from balancer.core.events import (
     ReplyDropped,
     RequestArrived,
     RequestId,
+    RequestsArrived,
     RequestUnreadable,
     SlotAdded,
     TryFailed,
@@ -67,6 +68,8 @@ class Observer:
         figures = self._figures
         if type(event) in _ARRIVALS:
             figures.requests += 1
+        elif type(event) is RequestsArrived:
+            figures.requests += len(event.arrivals)
         elif type(event) is SlotAdded:
             figures.add(event.slot, event.pool)
         said: list[Line] = []

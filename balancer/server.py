@@ -97,7 +97,8 @@ class Server:
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
             due_at = dispatcher.next_deadline()
-            for event in transport.poll(until=due_at):
+            is_full = not dispatcher.has_idle
+            for event in transport.poll(until=due_at, nobody_is_free=is_full):
                 self._step(event, clock())
             if due_at is not None and due_at <= clock():
                 self._expire(clock())

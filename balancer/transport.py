@@ -7,7 +7,6 @@ used is looked at once more before the loop sleeps.
 """
 
 import heapq
-import selectors
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -29,6 +28,7 @@ from balancer.core.limits import Limits
 from balancer.frontend import Frontend
 from balancer.links import Links
 from balancer.outbox import Outbox
+from balancer.patience import PatientSelector
 
 STALL_S = 0.02
 """So late a look at the clock is our own fault: what arrived meanwhile is read before it counts."""
@@ -36,6 +36,10 @@ SETTLE_S = 0.02
 """How long nothing must arrive after a stall: libzmq's thread may have been paused with us."""
 SETTLE_MAX_S = 0.04
 """And so long at most, whatever arrives: what is due waits for it, and promises are 50 ms wide."""
+
+
+NAP_S = 0.004
+"""How long requests may lie unread at the most, while they would only wait for a worker."""
 
 
 class Transport:
@@ -54,7 +58,7 @@ class Transport:
         which no worker does where the result is False."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.max_sockets = sockets_max
-        self.selector = selectors.DefaultSelector()
+        self.selector = PatientSelector()
         self.frontend = Frontend(limits, self.selector, self._after, life)
         self.links = Links(
             self._context, limits.max_body_bytes, self.selector, self.emit, self._after
@@ -64,6 +68,7 @@ class Transport:
         self._outbox = Outbox(
             self.frontend, self.links.open, boot, tell_once, self.emit, self.links.note_undelivered
         )
+        self._napping_until = 0.0
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._performers: dict[type[Action], Callable[[Any], None]] = {
             Forward: self._outbox.forward,
@@ -80,16 +85,19 @@ class Transport:
         """Let the next ``poll`` return this event too."""
         self._events.append(event)
 
-    def poll(self, until: float | None) -> Iterator[Event]:
+    def poll(self, until: float | None, *, nobody_is_free: bool = False) -> Iterator[Event]:
         """What has happened; waits for something to happen, at the longest until that instant.
+        Where nobody is free, requests that arrive now and then are read with the next reply.
 
         Perform what follows from an event before the next is asked for. Whoever lets dates pass
         when all have come has seen all that arrived before them: a worker that replied in time
         is not late because we were (SIGSTOP, a loaded machine).
         """
         self.flush()
-        self._look(self._patience_s(until))
-        yield from self._news()
+        patience_s = self._patience_s(until)
+        has_napped = nobody_is_free and self._nap(patience_s)
+        self._look(self._patience_s(until) if has_napped else patience_s)
+        yield from self._news(requests_first=has_napped)
         if until is not None and time.monotonic() > until + STALL_S:
             yield from self._settle()
         self.flush()
@@ -108,6 +116,17 @@ class Transport:
                 break
             yield from self._news()
 
+    def _nap(self, patience_s: float | None) -> bool:
+        """Wait for anything but clients, for a while after the last time that one was heard; False
+        if there is no time for that. To be woken by each of them costs more than to read them."""
+        nap_s = self._napping_until - time.monotonic()
+        if patience_s is not None and patience_s < nap_s:
+            nap_s = patience_s
+        if nap_s <= 0:
+            return False
+        self.selector.nap(nap_s)
+        return True
+
     def _look(self, patience_s: float | None) -> bool:
         """Which sockets have something to read: the deaths that they tell of are known from now
         on, everything else is read as ``_news``."""
@@ -116,10 +135,13 @@ class Transport:
             key.data()
         return bool(ready)
 
-    def _news(self) -> Iterator[Event]:
-        """Replies before requests: they free workers."""
+    def _news(self, *, requests_first: bool = False) -> Iterator[Event]:
+        """Replies before requests, for they free workers; but requests that were made to wait come
+        before what would else overtake them."""
         if self._events:
             yield from self._take_emitted()
+        if requests_first:
+            yield from self._requests()
         yield from self.links.replies()
         # Before deaths are told: what was decided for a dead worker just now certainly never left.
         self.flush()
@@ -127,7 +149,12 @@ class Transport:
             self.links.read_rest()
             yield from self._take_emitted()
             self.flush()
+        if not requests_first:
+            yield from self._requests()
+
+    def _requests(self) -> Iterator[Event]:
         if self.frontend.readable:
+            self._napping_until = time.monotonic() + NAP_S
             self.frontend.read(self._events.append)
             yield from self._take_emitted()
 

@@ -10,6 +10,9 @@ from balancer.core.limits import Limits
 from balancer.core.pool import Member
 from balancer.core.queue import Queue
 
+HAND_OVER_S = 0.0002
+"""What it takes to wake a worker, and to be woken by its reply."""
+
 
 def companions(
     first: Request, member: Member, queue: Queue, limits: Limits, now: float
@@ -49,15 +52,18 @@ def _is_in_time(request: Request, limits: Limits, now: float) -> bool:
 
 def _requests_max(member: Member, waiting: int, limits: Limits) -> int:
     """No worker shall be idle while another holds several. Those that are busy will be free within
-    the budget; a model that takes its batch whole may be busy for long. Who was made to wait for
-    company is to have it."""
+    the budget, and are to find something; but what takes less time than to hand it over is not
+    worth sharing. A model that takes its batch whole may be busy for long. Who was made to wait
+    for company is to have it."""
     pool = member.pool
-    if member.batching is Batching.WHOLE:
-        if limits.batch_wait_s:
-            return limits.batch_max
-        return min(limits.batch_max, _share(waiting, len(pool.idle)))
-    fitting = pool.service.fit(limits.batch_budget_s)
-    return min(limits.batch_max, fitting, _share(waiting, pool.serving))
+    if member.batching is Batching.WHOLE and limits.batch_wait_s:
+        return limits.batch_max
+    share = _share(waiting, len(pool.idle))
+    if member.batching is Batching.EACH:
+        shared = _share(waiting, pool.serving)
+        fitting = pool.service.fit(limits.batch_budget_s)
+        share = min(share, fitting, max(shared, pool.service.done_within(HAND_OVER_S)))
+    return min(limits.batch_max, share)
 
 
 def may_be_misjudged(member: Member, limits: Limits) -> bool:

@@ -34,6 +34,7 @@ class Dispatcher:
         )
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
             ev.RequestArrived: self._placing.accept,
+            ev.RequestsArrived: self._placing.accept_all,
             ev.RequestUnreadable: self._on_request_unreadable,
             ev.OnceNamesKnown: self._on_once_names_known,
             ev.ClientGone: self._on_client_gone,
@@ -83,6 +84,11 @@ class Dispatcher:
     def next_deadline(self) -> float | None:
         """The instant at which ``expire`` has something to do, or None."""
         return self._deadlines.next()
+
+    @property
+    def has_idle(self) -> bool:
+        """Somebody is free: a request that arrives now can be served now."""
+        return any(pool.idle for pool in self.pools)
 
     @property
     def is_draining(self) -> bool:

@@ -118,6 +118,13 @@ class RequestArrived:
 
 
 @record
+class RequestsArrived:
+    """Several at once: as if one came after the other, but for those that may go together."""
+
+    arrivals: tuple[RequestArrived, ...]
+
+
+@record
 class RequestUnreadable:
     """A message came whose envelope or header makes no sense; it gets its answer all the same."""
 
@@ -292,6 +299,7 @@ Timer = (
 )
 Event = (
     RequestArrived
+    | RequestsArrived
     | RequestUnreadable
     | OnceNamesKnown
     | ClientGone

@@ -22,6 +22,7 @@ from balancer.core.events import (
     Reason,
     RequestArrived,
     RequestId,
+    RequestsArrived,
     TryTimedOut,
     Why,
 )
@@ -55,6 +56,8 @@ class Placing:
         self._deadlines = deadlines
         self._actions = actions
         self._budget = RetryBudget(limits)
+        self._joined: dict[str, Pool] = {}
+        """Where somebody free is about to be given what has joined the line."""
         self.must_place_all = False
         """As soon as all that is due has happened: who waits may belong elsewhere by now."""
 
@@ -73,6 +76,35 @@ class Placing:
         request = self._requests.take_in(event, now)
         if request is not None:
             self._place(request, now, is_joining=True)
+
+    def accept_all(self, event: RequestsArrived, now: float) -> None:
+        """Before anybody who is free gets one of them, it is known how many there are."""
+        may_go_together = self.limits.batch_max > 1 and not self.limits.batch_wait_s
+        for arrived in event.arrivals:
+            request = self._requests.take_in(arrived, now)
+            if request is not None and may_go_together:
+                self._join(request, now)
+            elif request is not None:
+                self._place(request, now, is_joining=True)
+        self._serve_joined(now)
+
+    def _join(self, request: Request, now: float) -> None:
+        choice = choose(request, self._pools.order)
+        if not isinstance(choice, Member) or choice.state is not _IDLE:
+            self._place(request, now, is_joining=True)
+        elif self._has_room_for(request):
+            self._queue.add(request, choice.pool)
+            self._watch_wait(request, now, is_alive=True)
+            self._joined[choice.pool.name] = choice.pool
+        else:
+            self._serve_joined(now)
+            self._place(request, now, is_joining=True)
+
+    def _serve_joined(self, now: float) -> None:
+        for pool in self._joined.values():
+            for member in reversed(list(pool.idle.values())):
+                self.serve(member, now)
+        self._joined.clear()
 
     def place_all(self, now: float) -> None:
         """A worker's coming or going may change where each waiting request belongs."""

@@ -30,6 +30,10 @@ class ServiceTime:
         self.mean_s += gain * error_s
         self._deviation_s += gain * (abs(error_s) - self._deviation_s)
 
+    def done_within(self, duration_s: float) -> int:
+        """How many requests are done within so long on the average; 0 if nothing is known."""
+        return int(duration_s / self.mean_s) if self.mean_s else 0
+
     def fit(self, budget_s: float) -> int:
         """How many requests are done within so long, as far as can be told; at least one.
 

@@ -57,12 +57,24 @@ BATCHES: dict[str, Slips] = {
             "    return waiting",
         ),
         "the share is that of the busy": (
-            "_share(waiting, pool.serving))",
-            "_share(waiting, 1 + pool.serving - len(pool.idle)))",
+            "shared = _share(waiting, pool.serving)",
+            "shared = _share(waiting, 1 + pool.serving - len(pool.idle))",
         ),
         "the budget is not asked": (
-            "min(limits.batch_max, fitting, _share",
-            "min(limits.batch_max, _share",
+            "share = min(share, fitting, ",
+            "share = min(share, ",
+        ),
+        "what is worth sharing is not shared": (
+            "max(shared, pool.service.done_within(HAND_OVER_S))",
+            "limits.batch_max",
+        ),
+        "twice as much is not worth sharing": (
+            "HAND_OVER_S = 0.0002",
+            "HAND_OVER_S = 0.0004",
+        ),
+        "who is free gets nothing if another takes all that is soon done": (
+            "    share = _share(waiting, len(pool.idle))\n",
+            "    share = waiting\n",
         ),
         "whoever waits for company waits for ever": (
             "        and now < company_until(request, limits)\n",

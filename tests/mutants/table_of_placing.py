@@ -4,6 +4,30 @@ from tests.mutants.table_of_requests import Slips
 
 PLACING: dict[str, Slips] = {
     "placing.py": {
+        "of those that came together the first goes before it is known how many": (
+            "if request is not None and may_go_together:",
+            "if request is not None and not may_go_together:",
+        ),
+        "who came together with others waits though somebody is free": (
+            "        self._serve_joined(now)\n\n    def _join",
+            "\n    def _join",
+        ),
+        "who finds no room overtakes those that came before": (
+            "        else:\n            self._serve_joined(now)\n",
+            "        else:\n",
+        ),
+        "those that came together wait beyond the limit": (
+            "        elif self._has_room_for(request):\n            self._queue.add(",
+            "        elif True:\n            self._queue.add(",
+        ),
+        "who came together with others waits without a date": (
+            "            self._watch_wait(request, now, is_alive=True)\n            self._joined",
+            "            self._joined",
+        ),
+        "a last resort is taken for one that is free": (
+            "if not isinstance(choice, Member) or choice.state is not _IDLE:",
+            "if not isinstance(choice, Member):",
+        ),
         "a failed try strands its request": (
             "            self._place(request, now, is_joining=True)\n\n\ndef _costs_budget",
             "            self._queue.add(request, member.pool)\n\n\ndef _costs_budget",

@@ -1,6 +1,5 @@
 """What clients talk to: messages become events, endings become replies, clients come and go."""
 
-import selectors
 import socket
 import stat
 import time
@@ -30,8 +29,10 @@ from balancer.core.events import (
 from balancer.core.limits import Limits
 from balancer.frontend import LINGER_S, MESSAGES_PER_TURN, Frontend, once_name
 from balancer.listener import CannotBind
+from balancer.patience import PatientSelector
 from balancer.wire import values
 from balancer.wire.zmtp import OLD_FRAMING, Decoder
+from tests.shell.arrivals import one_by_one
 from tests.shell.peers import PATIENCE_S
 
 LIMITS = Limits(max_body_bytes=100_000)
@@ -42,7 +43,7 @@ class Loop:
     """A frontend, and what it needs around it."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = PatientSelector()
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._events: list[Event] = []
         self.frontend = Frontend(limits, self._selector, self._after, "cafe")
@@ -61,7 +62,7 @@ class Loop:
         self._later = [(when, what) for when, what in self._later if when > now]
         for what in due:
             what()
-        return events
+        return list(one_by_one(events))
 
     def read(self, number: int = 1) -> list[Event]:
         """Wait for so many events."""

@@ -38,6 +38,7 @@ from balancer.core.limits import Limits
 from balancer.links import EXIT_GRACE_S
 from balancer.transport import SETTLE_MAX_S, STALL_S, Transport
 from balancer.wire import tasks
+from tests.shell.arrivals import one_by_one
 from tests.shell.peers import PATIENCE_S, Peer, StreamPeer, descriptors, peer, peer_process
 
 WORKER, OTHER = WorkerId("w-1", 1), WorkerId("w-2", 1)
@@ -75,14 +76,14 @@ class Loop:
         deadline = time.monotonic() + timeout_s
         while not self._pending:
             assert time.monotonic() < deadline, f"no event within {timeout_s} s"
-            self._pending += self.transport.poll(until=deadline)
+            self._pending += one_by_one(self.transport.poll(until=deadline))
         return self._pending.pop(0)
 
     def stays_quiet(self, duration_s: float) -> bool:
         """Whether no event comes for so long."""
         end = time.monotonic() + duration_s
         while not self._pending and time.monotonic() < end:
-            self._pending += self.transport.poll(until=end)
+            self._pending += one_by_one(self.transport.poll(until=end))
         return not self._pending
 
     def request(self, payload: object, **header: object) -> RequestId:

@@ -5,7 +5,7 @@ from balancer.core.events import Batching, Outcome, Reason, Why
 from tests.simulation.books import Attempt, Case, State
 from tests.simulation.company import fill_until, up_for
 from tests.simulation.end_moments import last_in_hand, refused
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import Ledger, arrivals_of
 from tests.simulation.moments import (
     Predicate,
     attempt_of,
@@ -39,8 +39,7 @@ def had_waited(ledger: Ledger, now: float, action: ev.ForwardBatch) -> bool:
 
 
 def was_filled_up(ledger: Ledger, now: float, action: ev.ForwardBatch) -> bool:
-    arrived = isinstance(ledger.event, ev.RequestArrived)
-    return arrived and len(action.tries) == ledger.limits.batch_max
+    return bool(arrivals_of(ledger.event)) and len(action.tries) == ledger.limits.batch_max
 
 
 def some_were_declined(ledger: Ledger, now: float, action: ev.ForwardBatch) -> bool:

@@ -3,7 +3,7 @@
 from balancer.core import events as ev
 from balancer.core.events import Outcome, Reason
 from tests.simulation.books import AT_ONCE, TINY_S, Case, Prospect, State, Violation
-from tests.simulation.ledger import Ledger, costs_budget
+from tests.simulation.ledger import Ledger, arrivals_of, costs_budget
 from tests.simulation.tasks import value_of
 
 
@@ -48,14 +48,14 @@ def check_refuse(ledger: Ledger, now: float, action: ev.Refuse) -> None:
 def _is_honest(ledger: Ledger, now: float, case: Case, reason: Reason) -> bool:
     """Whether that is why the request cannot be answered, at this moment."""
     limits, arrived = ledger.limits, case.arrived
-    is_new = ledger.event is arrived
+    is_new = any(arrived is one for one in arrivals_of(ledger.event))
     match reason:
         case Reason.TOO_LARGE:
             return is_new and arrived.size_bytes > limits.max_body_bytes
         case Reason.CLIENT_LIMIT:
             return is_new and ledger.of_client[arrived.client] > limits.client_limit
         case Reason.DUPLICATE:
-            return is_new and ledger.is_known_name
+            return is_new and case.arrived.request in ledger.known_names
         case Reason.QUEUE_FULL:
             return _is_queue_full(ledger, case)
         case Reason.DRAINING:

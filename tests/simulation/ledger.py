@@ -10,6 +10,8 @@ from balancer.core.limits import Limits
 from tests.simulation.books import TINY_S, Attempt, Case, Prospect, RetryBook
 from tests.simulation.roster import Exclusion, Roster
 
+_NEWCOMERS = {ev.RequestArrived, ev.RequestsArrived}
+
 
 class Ledger:
     """Tell it each event before the actions, each action in order, and the end of the step."""
@@ -30,8 +32,8 @@ class Ledger:
         self.of_client: Counter[ClientId] = Counter()
         self.once_names: dict[bytes | str, None] = {}
         """The requests marked ``once`` that were taken in, unless certainly not executed."""
-        self.is_known_name = False
-        """The request of this event is marked ``once`` and was taken in before."""
+        self.known_names: set[RequestId] = set()
+        """The requests of this event that are marked ``once`` and were taken in before."""
         self.retries = RetryBook(limits.retry_budget_window_s)
         self.event: ev.Event | None = None
         self.is_draining = False
@@ -39,6 +41,7 @@ class Ledger:
         self._prospects: dict[Exclusion, Prospect] = {}
         self._notes: dict[type, Callable[[float, Any], None]] = {
             ev.RequestArrived: self._note_request,
+            ev.RequestsArrived: self._note_requests,
             ev.RequestUnreadable: self._note_unreadable,
             ev.SlotAdded: roster.note_slot_added,
             ev.SlotRemoved: roster.note_slot_removed,
@@ -79,7 +82,7 @@ class Ledger:
             self.note_action(now, event)
 
     def note_action(self, now: float, item: ev.Event | ev.Action) -> None:
-        if type(item) is not ev.RequestArrived:  # a newcomer changes nothing for the others
+        if type(item) not in _NEWCOMERS:  # they change nothing for the others
             self._outdate()
         if (note := self._notes.get(type(item))) is not None:
             note(now, item)
@@ -106,7 +109,7 @@ class Ledger:
         self.unplaced.clear()
         self.roster.released = self.unreadable = None
         self.roster.replies = {}
-        self.is_known_name = False
+        self.known_names.clear()
         if self._is_stale:
             self.waiting.clear()
         cases = self.queued.values() if self._is_stale else newcomers
@@ -136,9 +139,14 @@ class Ledger:
         case = Case(event, now, deadline, event.try_timeout_s or limits.try_timeout_s)
         self.cases[event.request] = self.unplaced[event.request] = case
         self.of_client[event.client] += 1
-        self.is_known_name = event.once and event.id in self.once_names
-        if event.once and event.id is not None and not self.is_known_name:
+        if event.once and event.id in self.once_names:
+            self.known_names.add(event.request)
+        elif event.once and event.id is not None:
             self.once_names[event.id] = None
+
+    def _note_requests(self, now: float, event: ev.RequestsArrived) -> None:
+        for arrived in event.arrivals:
+            self._note_request(now, arrived)
 
     def _note_unreadable(self, now: float, event: ev.RequestUnreadable) -> None:
         self.unreadable = event.request
@@ -244,14 +252,31 @@ class Ledger:
         self.of_client[case.arrived.client] -= 1
         has_run = isinstance(action, ev.Answer) or case.may_have_run or case.holder is not None
         name = case.arrived.id
-        if case.arrived.once and name is not None and not has_run and not self.is_known_name:
+        is_known = action.request in self.known_names
+        if case.arrived.once and name is not None and not has_run and not is_known:
             self.once_names.pop(name, None)
+            self._note_free_name(name)
+
+    def _note_free_name(self, name: bytes | str) -> None:
+        """Of those that came together with who had the name, the next has it now."""
+        known = (self.cases[one] for one in self.known_names & self.cases.keys())
+        heirs = [case.arrived.request for case in known if case.arrived.id == name]
+        if heirs:
+            self.known_names.remove(min(heirs))
+            self.once_names[name] = None
 
     def _leave_queue(self, request: RequestId) -> None:
         self.unplaced.pop(request, None)
         case = self.queued.pop(request, None)
         if case is not None:
             self.queued_bytes -= case.arrived.size_bytes
+
+
+def arrivals_of(event: ev.Event | None) -> tuple[ev.RequestArrived, ...]:
+    """The requests that came with this event."""
+    if isinstance(event, ev.RequestsArrived):
+        return event.arrivals
+    return (event,) if isinstance(event, ev.RequestArrived) else ()
 
 
 def costs_budget(case: Case) -> bool:

@@ -6,7 +6,7 @@ from balancer.core import events as ev
 from balancer.core.events import Outcome
 from tests.simulation.books import AT_ONCE, NEVER, TINY_S, Case, Prospect, State, Violation, Worker
 from tests.simulation.company import fill_until, is_due, waits_in
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import Ledger, arrivals_of
 from tests.simulation.try_checks import kill_at
 
 
@@ -14,8 +14,10 @@ def check_placing(ledger: Ledger, now: float, slots_before: int) -> None:
     """Who joins the queue in this step: a newcomer within the bounds, a failed try close to."""
     if ledger.unplaced:
         _check_room(ledger, [*ledger.unplaced.values()], slots_before)
-    limits, event = ledger.limits, ledger.event
-    if isinstance(event, ev.RequestArrived) and event.request in ledger.cases:
+    limits = ledger.limits
+    for event in arrivals_of(ledger.event):
+        if event.request not in ledger.cases:
+            continue
         if ledger.of_client[event.client] > limits.client_limit:
             raise Violation("P8 bounded", f"{event} is above client_limit")
         if event.size_bytes > limits.max_body_bytes:
@@ -60,8 +62,7 @@ def check_settled(ledger: Ledger, now: float) -> None:
         raise Violation("retired", f"{ledger.roster.to_release} are free and not released")
     if ledger.roster.to_eject:
         raise Violation("ejection", f"{ledger.roster.to_eject} are not ejected")
-    is_taken = isinstance(event, ev.RequestArrived) and event.request in ledger.cases
-    if ledger.is_known_name and is_taken:
+    if any(request in ledger.cases for request in ledger.known_names):
         raise Violation("P6 once", f"{event} is taken in a second time")
     if ledger.unreadable is not None:
         raise Violation("P1 one answer", f"{event} gets no answer")

@@ -19,11 +19,13 @@ from balancer.core.events import (
     Kill,
     Released,
     RequestArrived,
+    RequestsArrived,
 )
 from tests.simulation.books import Violation
 from tests.simulation.checkers import Checkers, Rest
 from tests.simulation.clients import Clients
 from tests.simulation.launcher import Launcher
+from tests.simulation.ledger import arrivals_of
 from tests.simulation.scenario import Fault, Scenario, draw
 from tests.simulation.tape import Recording, Tape
 from tests.simulation.troubles import Links, Troubles
@@ -172,11 +174,23 @@ class Simulation:
     def _turn(self) -> None:
         """Once round the balancer's loop: the events that came, then the time."""
         mail = self._world.mail
-        for _ in range(min(len(mail), self._scenario.batch_limit)):
-            event = mail.popleft()
+        for _ in range(self._scenario.batch_limit):
+            if not mail:
+                break
+            event = self._together(mail.popleft())
             if self._links.is_heard(event):
                 self._step(event)
         self._step(None)
+
+    def _together(self, event: Event) -> Event:
+        """Requests that lie one after the other in the mail are told of at once, or are not."""
+        mail, arrivals = self._world.mail, arrivals_of(event)
+        while arrivals and mail and isinstance(mail[0], RequestArrived) and self._is_together():
+            arrivals += arrivals_of(mail.popleft())
+        return RequestsArrived(arrivals) if len(arrivals) > 1 else event
+
+    def _is_together(self) -> bool:
+        return self._world.lane("mail").chance(0.7)
 
     def _step(self, event: Event | None) -> None:
         world, dispatcher = self._world, self._dispatcher
@@ -211,7 +225,7 @@ class Simulation:
         self._checkers.check_at_rest(
             Rest(
                 next_deadline=self._dispatcher.next_deadline(),
-                once=[e.request for _, e, _ in trace if isinstance(e, RequestArrived) and e.once],
+                once=[e.request for _, event, _ in trace for e in arrivals_of(event) if e.once],
                 probes={probe.request: probe.sent_at for probe in self._clients.probes},
                 is_full=not self._scenario.is_lasting,
             )

@@ -79,11 +79,18 @@ class Walk(Telling):
         request = RequestId(next(self._requests))
         self._happens(ev.RequestArrived(request, ClientId(client), **wishes))
 
-    @rule(number=st.integers(2, 4), once=st.sampled_from((False, False, True)))
-    def plain_requests_arrive(self, number: int, once: bool) -> None:
-        for _ in range(number):
-            request = RequestId(next(self._requests))
-            self._happens(ev.RequestArrived(request, ClientId(b"z"), once=once))
+    @rule(
+        number=st.integers(2, 4),
+        once=st.sampled_from((False, False, True)),
+        together=st.booleans(),
+    )
+    def plain_requests_arrive(self, number: int, once: bool, together: bool) -> None:
+        arrivals = [
+            ev.RequestArrived(RequestId(next(self._requests)), ClientId(b"z"), once=once)
+            for _ in range(number)
+        ]
+        for event in [ev.RequestsArrived(tuple(arrivals))] if together else arrivals:
+            self._happens(event)
 
     @precondition(lambda self: self._is_odd_time())
     @rule()
@@ -152,7 +159,7 @@ class Walk(Telling):
     @rule(which=WHICH, number=st.integers(3, 6))
     def worker_answers_where_many_wait(self, which: int, number: int) -> None:
         holder = self._have_one()[which % len(self._have_one())]
-        self.plain_requests_arrive(number, once=False)
+        self.plain_requests_arrive(number, once=False, together=False)
         self._let_time_pass_until(self.now + 0.25)
         if holder in self._have_one():
             self._replies(holder, Outcome.ANSWER)

@@ -16,6 +16,9 @@ def note_event(books: Books, event: Event, now: float) -> None:
     match event:
         case ev.RequestArrived():
             _arrived(books, event, now)
+        case ev.RequestsArrived(arrivals):
+            for arrived in arrivals:
+                _arrived(books, arrived, now)
         case ev.RequestUnreadable(number):
             books.owe("refused", number, Reason.MALFORMED)
         case ev.OnceNamesKnown(names):
