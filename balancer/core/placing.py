@@ -28,7 +28,7 @@ from balancer.core.events import (
 )
 from balancer.core.lifecycle import Request, Signal
 from balancer.core.limits import Limits
-from balancer.core.policy import GiveUp, RetryBudget, choose
+from balancer.core.policy import Choice, GiveUp, RetryBudget, choose
 from balancer.core.pool import Held, Member, Pool, Pools, State
 from balancer.core.pool import Signal as LinkSignal
 from balancer.core.requests import Requests
@@ -91,7 +91,7 @@ class Placing:
     def _join(self, request: Request, now: float) -> None:
         choice = choose(request, self._pools.order)
         if not isinstance(choice, Member) or choice.state is not _IDLE:
-            self._place(request, now, is_joining=True)
+            self._follow(choice, request, now, is_joining=True)
         elif self._has_room_for(request):
             self._queue.add(request, choice.pool)
             self._watch_wait(request, now, is_alive=True)
@@ -183,6 +183,9 @@ class Placing:
     def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
         choice = choose(request, self._pools.order)
+        self._follow(choice, request, now, is_joining=is_joining)
+
+    def _follow(self, choice: Choice, request: Request, now: float, *, is_joining: bool) -> None:
         if isinstance(choice, Member):
             if request.gives_way or self.limits.batch_wait_s:
                 self._place_beside(request, choice, now, is_joining=is_joining)
