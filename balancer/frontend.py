@@ -240,6 +240,8 @@ class Frontend:
                 connection.flush()
                 if connection.is_stuck:
                     self._watch_room(connection)
+                elif connection.has_ended:
+                    self.readable[connection] = None  # to be closed there
         self.spoken_to.clear()
 
     # --- the end ----------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ GROUPS = {
         balancer.wire.worker_replies balancer.wire.framing balancer.wire.values
         balancer.wire.greeting balancer.wire.zmtp""",
     "core": """
-        balancer.core balancer.core.dispatcher balancer.core.requests balancer.core.workers
+        balancer.core balancer.core.dispatcher balancer.core.arrivals balancer.core.requests
+        balancer.core.workers
         balancer.core.suspects balancer.core.once balancer.core.policy
         balancer.core.queue balancer.core.pool balancer.core.lifecycle balancer.core.deadlines
         balancer.core.limits balancer.core.events balancer.core.records balancer.core.placing

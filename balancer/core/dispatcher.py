@@ -1,13 +1,14 @@
 """The way in and out of the core: ``step(event, now)`` and ``expire(now)`` say what to do.
 
 The only way in is an event, the only way out a list of actions to perform in order. What an event
-means for requests is in ``placing`` and ``requests``, what it means for workers in ``workers``.
+means for requests is in ``arrivals``, ``placing`` and ``requests``, for workers in ``workers``.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from balancer.core import events as ev
+from balancer.core.arrivals import Arrivals
 from balancer.core.deadlines import Alarm
 from balancer.core.events import Action, Event, Reason
 from balancer.core.lifecycle import Request
@@ -32,9 +33,10 @@ class Dispatcher:
         self._workers = workers = Workers(
             limits, self.pools, self._requests, self._placing, self._deadlines, self._actions
         )
+        arrivals = Arrivals(self.pools, self._requests, self._placing)
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
-            ev.RequestArrived: self._placing.accept,
-            ev.RequestsArrived: self._placing.accept_all,
+            ev.RequestArrived: arrivals.accept,
+            ev.RequestsArrived: arrivals.accept_all,
             ev.RequestUnreadable: self._on_request_unreadable,
             ev.OnceNamesKnown: self._on_once_names_known,
             ev.ClientGone: self._on_client_gone,

@@ -20,9 +20,7 @@ from balancer.core.events import (
     GraceEnded,
     QueueTimedOut,
     Reason,
-    RequestArrived,
     RequestId,
-    RequestsArrived,
     TryTimedOut,
     Why,
 )
@@ -56,8 +54,6 @@ class Placing:
         self._deadlines = deadlines
         self._actions = actions
         self._budget = RetryBudget(limits)
-        self._joined: dict[str, Pool] = {}
-        """Where somebody free is about to be given what has joined the line."""
         self.must_place_all = False
         """As soon as all that is due has happened: who waits may belong elsewhere by now."""
 
@@ -71,47 +67,12 @@ class Placing:
         """How much of it is spent, of how much."""
         return self._budget.balance(now, len(self._pools))
 
-    def accept(self, event: RequestArrived, now: float) -> None:
-        """Take the request in and place it, or turn it away at the door."""
-        request = self._requests.take_in(event, now)
-        if request is not None:
-            self._place(request, now, is_joining=True)
-
-    def accept_all(self, event: RequestsArrived, now: float) -> None:
-        """Before anybody who is free gets one of them, it is known how many there are."""
-        may_go_together = self.limits.batch_max > 1 and not self.limits.batch_wait_s
-        for arrived in event.arrivals:
-            request = self._requests.take_in(arrived, now)
-            if request is not None and may_go_together:
-                self._join(request, now)
-            elif request is not None:
-                self._place(request, now, is_joining=True)
-        self._serve_joined(now)
-
-    def _join(self, request: Request, now: float) -> None:
-        choice = choose(request, self._pools.order)
-        if not isinstance(choice, Member) or choice.state is not _IDLE:
-            self._follow(choice, request, now, is_joining=True)
-        elif self._has_room_for(request):
-            self._queue.add(request, choice.pool)
-            self._watch_wait(request, now, is_alive=True)
-            self._joined[choice.pool.name] = choice.pool
-        else:
-            self._serve_joined(now)
-            self._place(request, now, is_joining=True)
-
-    def _serve_joined(self, now: float) -> None:
-        for pool in self._joined.values():
-            for member in reversed(list(pool.idle.values())):
-                self.serve(member, now)
-        self._joined.clear()
-
     def place_all(self, now: float) -> None:
         """A worker's coming or going may change where each waiting request belongs."""
         self.must_place_all = False
         self._suspects.look_anew()
         for request in self._queue.take_all():
-            self._place(request, now)
+            self.place(request, now)
 
     def serve(self, member: Member, now: float) -> None:
         """Give the free worker what waits for it; a request that can't finish makes room."""
@@ -128,7 +89,7 @@ class Placing:
         for request in list(self._queue.line(pool)):
             if request.id in self._queue and self._may_go(request, pool, now):
                 self._queue.remove(request)
-                self._place(request, now)
+                self.place(request, now)
                 if not pool.idle:
                     return
 
@@ -180,12 +141,13 @@ class Placing:
             self._deadlines.cancel(pool.fill_alarm)
             pool.fill_alarm = self._deadlines.set(ends_at, FillEnded(pool.name))
 
-    def _place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
+    def place(self, request: Request, now: float, *, is_joining: bool = False) -> None:
         """Forward the request, or let it wait, or give it up. It is in no line yet."""
         choice = choose(request, self._pools.order)
-        self._follow(choice, request, now, is_joining=is_joining)
+        self.follow(choice, request, now, is_joining=is_joining)
 
-    def _follow(self, choice: Choice, request: Request, now: float, *, is_joining: bool) -> None:
+    def follow(self, choice: Choice, request: Request, now: float, *, is_joining: bool) -> None:
+        """As ``place``, where it is known already what to do."""
         if isinstance(choice, Member):
             if request.gives_way or self.limits.batch_wait_s:
                 self._place_beside(request, choice, now, is_joining=is_joining)
@@ -193,11 +155,10 @@ class Placing:
                 self._forward(request, choice, now)
         elif isinstance(choice, GiveUp):
             self._requests.give_up(request, now)
-        elif is_joining and not self._has_room_for(request):
+        elif is_joining and not self.has_room_for(request):
             self._requests.refuse(request, Reason.QUEUE_FULL, now)
         elif isinstance(choice, Pool):
-            self._queue.add(request, choice)
-            self._watch_wait(request, now, is_alive=True)
+            self.wait_for(choice, request, now)
         else:
             self._queue.add(request, None)
             self._watch_wait(request, now, is_alive=choice.is_alive)
@@ -206,13 +167,12 @@ class Placing:
         self, request: Request, member: Member, now: float, *, is_joining: bool
     ) -> None:
         """There may be a reason to wait although this worker is idle, if there is room."""
-        if is_joining and not self._has_room_for(request):
+        if is_joining and not self.has_room_for(request):
             self._forward(request, member, now)
         elif self._suspects.must_give_way(request, member.pool, now):
             self._queue.add(request, member.pool)
         elif self._may_fill(request, member):
-            self._queue.add(request, member.pool)
-            self._watch_wait(request, now, is_alive=True)
+            self.wait_for(member.pool, request, now)
             self._watch_filling(request, member.pool)
             self._serve_line(member, now)
         else:
@@ -229,9 +189,15 @@ class Placing:
         self._suspects.look_again(request, now)
         if request.id in self._queue:
             self._queue.remove(request)
-            self._place(request, now)
+            self.place(request, now)
 
-    def _has_room_for(self, request: Request) -> bool:
+    def wait_for(self, pool: Pool, request: Request, now: float) -> None:
+        """Put it into the line of the pool, in which somebody is up."""
+        self._queue.add(request, pool)
+        self._watch_wait(request, now, is_alive=True)
+
+    def has_room_for(self, request: Request) -> bool:
+        """Whether it may join the queue."""
         limits, queue = self.limits, self._queue
         size_bytes = queue.size_bytes + request.size_bytes
         if len(queue.places) < limits.queue_limit and size_bytes <= limits.queue_limit_bytes:
@@ -333,7 +299,7 @@ class Placing:
         else:
             if request.is_suspect:
                 self._suspects.add(request, now)
-            self._place(request, now, is_joining=True)
+            self.place(request, now, is_joining=True)
 
 
 def _costs_budget(request: Request, why: Why) -> bool:

@@ -3,11 +3,7 @@
 from tests.mutants.table_of_requests import Slips
 
 PLACING: dict[str, Slips] = {
-    "placing.py": {
-        "of those that came together the first goes before it is known how many": (
-            "if request is not None and may_go_together:",
-            "if request is not None and not may_go_together:",
-        ),
+    "arrivals.py": {
         "who came together with others waits though somebody is free": (
             "        self._serve_joined(now)\n\n    def _join",
             "\n    def _join",
@@ -17,23 +13,29 @@ PLACING: dict[str, Slips] = {
             "        else:\n",
         ),
         "those that came together wait beyond the limit": (
-            "        elif self._has_room_for(request):\n            self._queue.add(",
-            "        elif True:\n            self._queue.add(",
-        ),
-        "who came together with others waits without a date": (
-            "            self._watch_wait(request, now, is_alive=True)\n            self._joined",
-            "            self._joined",
+            "elif placing.has_room_for(request):",
+            "elif True:",
         ),
         "a last resort is taken for one that is free": (
             "if not isinstance(choice, Member) or choice.state is not _IDLE:",
             "if not isinstance(choice, Member):",
         ),
+        "those that came together wait for company that is not to be waited for": (
+            "if limits.batch_max == 1 or limits.batch_wait_s:",
+            "if limits.batch_max == 1:",
+        ),
+    },
+    "placing.py": {
+        "who joins a line waits without a date": (
+            "(request, pool)\n        self._watch_wait(request, now, is_alive=True)",
+            "(request, pool)",
+        ),
         "a failed try strands its request": (
-            "            self._place(request, now, is_joining=True)\n\n\ndef _costs_budget",
+            "            self.place(request, now, is_joining=True)\n\n\ndef _costs_budget",
             "            self._queue.add(request, member.pool)\n\n\ndef _costs_budget",
         ),
         "whoever waits stays where he was when a worker comes": (
-            "        for request in self._queue.take_all():\n            self._place(request, now)",
+            "        for request in self._queue.take_all():\n            self.place(request, now)",
             "        self._deadlines.next()",
         ),
         "a free worker takes one request and no more": (

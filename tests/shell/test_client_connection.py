@@ -195,6 +195,17 @@ def test_nothing_is_lost_where_the_client_reads_late(ends: Ends, most_bytes: int
     assert read == said
 
 
+def test_of_thousands_of_answers_none_is_lost(ends: Ends) -> None:
+    said = b"".join(ends.say(b"%04d" % number * 50) for number in range(3_000))
+    read = b""
+    ends.ours.flush()
+    while ends.ours.is_stuck:
+        read += ends.read()
+        ends.ours.flush()
+    assert read + ends.read() == said
+    assert not ends.ours.has_ended
+
+
 def test_of_what_a_client_does_not_read_so_much_is_kept_and_no_more(ends: Ends) -> None:
     said = ends.fill()
     kept = b""

@@ -31,7 +31,7 @@ from balancer.frontend import LINGER_S, MESSAGES_PER_TURN, Frontend, once_name
 from balancer.listener import CannotBind
 from balancer.patience import PatientSelector
 from balancer.wire import values
-from balancer.wire.zmtp import OLD_FRAMING, Decoder
+from balancer.wire.zmtp import OLD_FRAMING, Decoder, encode_command
 from tests.shell.arrivals import one_by_one
 from tests.shell.peers import PATIENCE_S
 
@@ -63,6 +63,11 @@ class Loop:
         for what in due:
             what()
         return list(one_by_one(events))
+
+    def settle(self) -> None:
+        """See to all that has come, of which nothing is an event."""
+        while self.frontend.readable or self._selector.select(0):
+            assert self.turn() == []
 
     def read(self, number: int = 1) -> list[Event]:
         """Wait for so many events."""
@@ -301,10 +306,11 @@ class Reluctant:
         self._decoder = Decoder(OLD_FRAMING, 1_000_000, 11)
         self.bodies: list[Any] = []
 
-    def ask_and_answer(self, body: Any) -> None:
+    def ask_and_answer(self, body: Any, *, is_flushed: bool = True) -> None:
         self._socket.sendall(b"\x01\x01" + b"\x02\0x")
         self._loop.frontend.answer(answer_to(self._loop.arrival(), body))
-        self._loop.frontend.flush()
+        if is_flushed:
+            self._loop.frontend.flush()
 
     def read(self) -> bool:
         """What has come; False if there is no more and never will be."""
@@ -356,6 +362,59 @@ def test_a_client_that_never_reads_costs_nobody_else_anything(tmp_path: Path) ->
             assert client.read()
             assert client.bodies[-1] == "it reads again"
             assert loop.frontend.replies_undelivered == undelivered
+
+
+def test_a_large_answer_goes_on_as_its_client_reads(tmp_path: Path) -> None:
+    with closing(Loop()) as loop:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        with closing(Reluctant(loop)) as client:
+            client.ask_and_answer("x" * 900_000)
+            while not client.bodies:
+                client.read()
+                assert loop.turn() == []
+            assert client.bodies == ["x" * 900_000]
+
+
+def test_a_client_that_reads_no_pongs_is_served_when_it_reads(tmp_path: Path) -> None:
+    signature = b"\xff" + bytes(7) + b"\x01\x7f"
+    greeting = signature + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
+    ready = encode_command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER")
+    with closing(Loop()) as loop, socket.socket(socket.AF_UNIX) as client:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        client.settimeout(PATIENCE_S)
+        client.connect(f"{tmp_path}/socket")
+        client.sendall(greeting + ready)
+        for _ in range(15):
+            client.sendall(encode_command(b"PING", b"\0\0" + b"x" * 16) * 2_000)
+            loop.settle()
+        client.sendall(b"\x01\0" + b"\0\x01x")
+        loop.frontend.answer(answer_to(loop.arrival(), "served"))
+        loop.frontend.flush()
+        received = b""
+        while b"served" not in received:
+            received += client.recv(1 << 20)
+            assert loop.turn() == []
+
+
+def test_nobody_is_told_of_a_client_that_never_asked(loop: Loop, connect: Connect) -> None:
+    host, _, port = loop.frontend.address.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:
+        raw.sendall(b"\x01\0")
+    connect().send_multipart([b"", b"x"])
+    assert isinstance(loop.arrival(), RequestArrived)
+    turns_in(loop, 0.1)
+
+
+def test_what_was_said_last_leaves_before_the_end(tmp_path: Path) -> None:
+    with closing(Loop()) as loop:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        with closing(Reluctant(loop)) as client:
+            client.ask_and_answer("first")
+            client.ask_and_answer("last", is_flushed=False)
+            loop.frontend.close()
+            while client.read():
+                pass
+            assert client.bodies == ["first", "last"]
 
 
 def test_answers_on_their_way_leave_before_the_end(tmp_path: Path) -> None:

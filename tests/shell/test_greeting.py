@@ -172,6 +172,7 @@ def test_a_peer_is_ready_when_it_has_said_what_it_is() -> None:
         GREETING + encode_command(b"READY", b"\x0bSocket-Type\0\0\0\x07DEALER"),
         GREETING + encode_command(b"READY", b"\x0bSocket-Type\0\0"),
         GREETING + encode_command(b"READY", b"\xffSocket-Type\0\0\0\x06DEALER"),
+        GREETING + encode_command(b"STEADY", b"\x0bSocket-Type\0\0\0\x06DEALER"),
         GREETING + encode_command(b"ERROR", b"\x05sorry"),
         GREETING + encode_command(b"PING", b"\0\0"),
         GREETING + b"\x04\0",
@@ -186,6 +187,11 @@ def test_whoever_does_not_ask_is_told_from_those_who_do(greeting: bytes) -> None
     with pytest.raises(WireError):
         talk.hear(greeting)
     assert not talk.peer.is_ready
+
+
+@pytest.mark.parametrize("kind", [zmq.REQ, zmq.DEALER, zmq.ROUTER])
+def test_of_the_second_version_the_same_kinds_are_served(kind: int) -> None:
+    assert Talk(SIGNATURE + b"\x01" + bytes([kind]) + b"\0\0" + REQUEST).messages == [MESSAGE]
 
 
 @pytest.mark.parametrize("kind", [b"REQ", b"DEALER", b"ROUTER"])
@@ -218,6 +224,14 @@ def test_a_ping_is_answered_with_its_context(context: bytes) -> None:
     pong = encode_command(b"PONG", context[:16])
     assert talk.hear(encode_command(b"PING", b"\0\x64" + context) + REQUEST) == pong
     assert talk.messages == [MESSAGE]
+
+
+def test_each_ping_is_answered_once() -> None:
+    talk = Talk(GREETING + DEALER)
+    pings = [encode_command(b"PING", b"\0\0" + bytes([number])) for number in range(3)]
+    pongs = [encode_command(b"PONG", bytes([number])) for number in range(3)]
+    assert talk.hear(b"".join(pings)) == b"".join(pongs)
+    assert [talk.hear(ping) for ping in pings] == pongs
 
 
 def test_other_commands_mean_nothing() -> None:

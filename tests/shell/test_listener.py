@@ -73,6 +73,15 @@ def test_a_port_is_met_by_the_address_that_is_told(host: str) -> None:
         assert again.address == f"tcp://{place}:{port}"
 
 
+def test_a_port_is_to_be_had_again_at_once_where_we_hung_up() -> None:
+    with closing(Listener("tcp://127.0.0.1:*")) as listener, dial(listener.address) as client:
+        accept(listener).close()
+        assert client.recv(1) == b""
+        address = listener.address
+    with closing(Listener(address)) as again:
+        assert again.address == address
+
+
 def test_a_path_is_met_and_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     before = os.umask(0)
@@ -170,6 +179,7 @@ def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("balancer.frontend.GREETING_TIMEOUT_S", 0.1)
     with closing(Loop()) as loop:
         loop.frontend.bind("tcp://127.0.0.1:*")
+        dial(loop.frontend.address).close()
         with dial(loop.frontend.address) as silent, dial(loop.frontend.address) as greeted:
             greeted.sendall(OLD_ID)
             silent.sendall(SIGNATURE)

@@ -13,6 +13,7 @@ import msgpack
 import pytest
 import zmq
 
+from balancer import transport
 from balancer.core.events import (
     Action,
     Answer,
@@ -301,6 +302,56 @@ def test_no_message_is_left_lying_where_wake_ups_are_swallowed(loop: Loop) -> No
         thread.join()
         bodies = [msgpack.unpackb(loop.client.recv_multipart()[-1])["body"] for _ in range(number)]
         assert bodies == list(range(number))
+
+
+def _ask_while_nobody_is_free(loop: Loop, monkeypatch: pytest.MonkeyPatch, nap_s: float) -> None:
+    """One request has just been read; another lies there to be read."""
+    monkeypatch.setattr(transport, "NAP_S", nap_s)
+    loop.request("first")
+    loop.client.send_multipart([b"", msgpack.packb("second")])
+    assert loop.transport.selector.select(PATIENCE_S)
+
+
+def _poll(loop: Loop, timeout_s: float, *, nobody_is_free: bool = True) -> list[type[Event]]:
+    until = time.monotonic() + timeout_s
+    events = loop.transport.poll(until, nobody_is_free=nobody_is_free)
+    return [type(event) for event in one_by_one(events)]
+
+
+def test_while_nobody_is_free_a_request_may_lie_unread_for_a_while_and_no_longer(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask_while_nobody_is_free(loop, monkeypatch, nap_s=0.5)
+    asked_at = time.monotonic()
+    assert _poll(loop, PATIENCE_S) == [RequestArrived]
+    assert 0.3 < time.monotonic() - asked_at < PATIENCE_S / 2
+
+
+def test_where_somebody_is_free_a_request_is_read_at_once(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
+    assert _poll(loop, 1.0, nobody_is_free=False) == [RequestArrived]
+
+
+def test_a_reply_is_not_waited_for_and_what_lay_unread_comes_before_it(
+    loop: Loop, worker: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would be overtaken by what came after it."""
+    loop.connect(worker.address)
+    loop.forward(loop.request("work"))
+    worker.receive()
+    _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
+    worker.reply(msgpack.packb("done"))
+    assert _poll(loop, 1.0) == [RequestArrived, ReplyArrived]
+
+
+def test_what_does_not_come_from_clients_is_not_waited_for(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
+    loop.transport.emit(ClientGone(ClientId(b"somebody")))
+    assert _poll(loop, 1.0) == [ClientGone, RequestArrived]
 
 
 def _send_many(client: zmq.Socket[bytes], number: int) -> None:

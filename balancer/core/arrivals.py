@@ -1,0 +1,60 @@
+"""Who comes: taken in or turned away, and placed; alone, or with those that came at the same time.
+
+Of several that come together, and find somebody free, the first shall not go alone while the others
+wait: before anybody gets one of them it is known how many there are.
+"""
+
+from balancer.core.events import RequestArrived, RequestsArrived
+from balancer.core.lifecycle import Request
+from balancer.core.placing import Placing
+from balancer.core.policy import choose
+from balancer.core.pool import Member, Pool, Pools, State
+from balancer.core.requests import Requests
+
+# What every request asks for: until Python 3.12 a member's look-up costs ten times a name's.
+_IDLE = State.IDLE
+
+
+class Arrivals:
+    def __init__(self, pools: Pools, requests: Requests, placing: Placing) -> None:
+        self._pools = pools
+        self._requests = requests
+        self._placing = placing
+        self._joined: dict[str, Pool] = {}
+        """Where somebody free is about to be given what has joined the line."""
+
+    def accept(self, event: RequestArrived, now: float) -> None:
+        request = self._requests.take_in(event, now)
+        if request is not None:
+            self._placing.place(request, now, is_joining=True)
+
+    def accept_all(self, event: RequestsArrived, now: float) -> None:
+        """As if one came after the other, where there are no batches, or they are waited for."""
+        limits = self._placing.limits
+        if limits.batch_max == 1 or limits.batch_wait_s:
+            for arrived in event.arrivals:
+                self.accept(arrived, now)
+            return
+        for arrived in event.arrivals:
+            request = self._requests.take_in(arrived, now)
+            if request is not None:
+                self._join(request, now)
+        self._serve_joined(now)
+
+    def _join(self, request: Request, now: float) -> None:
+        placing = self._placing
+        choice = choose(request, self._pools.order)
+        if not isinstance(choice, Member) or choice.state is not _IDLE:
+            placing.follow(choice, request, now, is_joining=True)
+        elif placing.has_room_for(request):
+            placing.wait_for(choice.pool, request, now)
+            self._joined[choice.pool.name] = choice.pool
+        else:
+            self._serve_joined(now)
+            placing.place(request, now, is_joining=True)
+
+    def _serve_joined(self, now: float) -> None:
+        for pool in self._joined.values():
+            for member in reversed(list(pool.idle.values())):
+                self._placing.serve(member, now)
+        self._joined.clear()

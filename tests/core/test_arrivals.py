@@ -1,0 +1,99 @@
+"""Those that come together: as if one came after the other, but that they may go together."""
+
+from typing import Any
+
+import pytest
+
+from balancer.core.events import Batching, Outcome, RequestsArrived
+from tests.core.story import START, Story, answer, replies, request
+
+FAST_S = 0.0001
+
+
+def together(*numbers: int, **wishes: Any) -> RequestsArrived:
+    return RequestsArrived(tuple(request(number, **wishes) for number in numbers))
+
+
+def idle(*workers: str, service_s: float = FAST_S, **limits: Any) -> Story:
+    """Workers known to need so long for a request, with nothing to do; the first is asked first."""
+    story = Story(*workers, batching=Batching.EACH, **{"batch_max": 8, **limits})
+    for _ in range(300):
+        story.at(story.now, *(request(101 + number) for number in range(len(workers))))
+        story.at(story.now + service_s, *map(answer, reversed(workers)))
+    return story
+
+
+def test_those_that_find_everybody_free_are_shared_out() -> None:
+    story = idle("a", "b", service_s=0.00002)
+    assert story.at(story.now, together(1, 2, 3, 4, 5, 6)) == [
+        "1, 2, 3 -> a together",
+        "4, 5, 6 -> b together",
+    ]
+
+
+def test_one_after_the_other_the_first_of_them_would_go_alone() -> None:
+    story = idle("a", "b")
+    assert story.at(story.now, *(request(number) for number in (1, 2, 3, 4))) == [
+        "1 -> a (attempt 1)",
+        "2 -> b (attempt 1)",
+    ]
+
+
+@pytest.mark.parametrize("limits", [{"batch_max": 1}, {"batch_wait_s": 1.0}])
+def test_where_there_is_no_sharing_they_come_one_after_the_other(limits: dict[str, Any]) -> None:
+    story = idle("a", "b", **limits)
+    assert story.at(story.now, together(1, 2, 3)) == ["1 -> a (attempt 1)", "2 -> b (attempt 1)"]
+
+
+def test_the_busy_have_a_share_of_what_is_worth_sharing() -> None:
+    """0.1 ms each: two are done sooner than handed over, and three wait for who is busy."""
+    story = idle("a", "b", "c")
+    story.at(story.now, request(91), request(92))
+    assert story.at(story.now, together(1, 2, 3, 4, 5)) == ["1, 2 -> c together"]
+
+
+def test_what_is_done_sooner_than_handed_over_is_not_shared_with_the_busy() -> None:
+    story = idle("a", "b", "c", service_s=0.00002)
+    story.at(story.now, request(91), request(92))
+    assert story.at(story.now, together(1, 2, 3, 4, 5)) == ["1, 2, 3, 4, 5 -> c together"]
+
+
+def test_the_most_urgent_of_them_goes_first() -> None:
+    story = idle("a", batch_max=2)
+    arrivals = (request(1, priority=2), request(2), request(3, priority=0))
+    assert story.at(story.now, RequestsArrived(arrivals)) == ["3, 2 -> a together"]
+
+
+def test_nobody_overtakes_because_there_is_no_room_in_the_queue() -> None:
+    story = idle("a", "b", queue_limit=1)
+    assert story.at(story.now, together(1, 2, 3, 4)) == [
+        "1 -> a (attempt 1)",
+        "2 -> b (attempt 1)",
+        "4 <- 503 queue_full",
+    ]
+    assert story.at(story.now + 1, answer("a"))[1:] == ["3 -> a (attempt 1)"]
+
+
+def test_each_is_turned_away_for_its_own_reason() -> None:
+    story = idle("a", client_limit=2, max_body_bytes=10)
+    arrivals = [request(n, client="one") for n in (1, 2, 3)]
+    arrivals.append(request(4, size_bytes=11))
+    assert story.at(story.now, RequestsArrived(tuple(arrivals))) == [
+        "3 <- 429 client_limit",
+        "4 <- 413 too_large",
+        "1, 2 -> a together",
+    ]
+
+
+def test_who_waits_on_has_its_dates() -> None:
+    story = idle("a", service_s=0.01, queue_timeout_s=1.0)
+    assert story.at(story.now, together(1, 2)) == ["1 -> a (attempt 1)"]
+    assert story.at(story.now + 1.0) == ["2 <- 503 queue_timeout"]
+
+
+def test_they_wait_for_a_busy_worker_as_ever() -> None:
+    story = Story("a", batching=Batching.EACH, batch_max=4)
+    story.at(START, request(9))
+    assert story.at(START, together(1, 2)) == []
+    assert story.at(START + FAST_S, answer("a"))[1:] == ["1, 2 -> a together"]
+    assert len(story.at(START + 1, replies("a", Outcome.ANSWER, Outcome.ANSWER))) == 2
