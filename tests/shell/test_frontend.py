@@ -5,7 +5,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.frontend import LINGER_S, MESSAGES_PER_TURN, Frontend, once_name
+from balancer.frontend import BYTES_PER_MESSAGE, LINGER_S, MESSAGES_PER_TURN, Frontend, once_name
 from balancer.listener import CannotBind
 from balancer.patience import PatientSelector
 from balancer.wire import values
@@ -375,15 +375,33 @@ def test_a_large_answer_goes_on_as_its_client_reads(tmp_path: Path) -> None:
             assert client.bodies == ["x" * 900_000]
 
 
+GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
+READY = encode_command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER")
+
+
+def test_who_sends_much_has_had_his_share_after_a_few(tmp_path: Path) -> None:
+    """A turn is to be short, however many send however much."""
+    message = b"\x01\0\x02" + (30_000).to_bytes(8, "big") + bytes(30_000)
+    with closing(Loop()) as loop, ExitStack() as stack:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(16)]
+        for client in clients:
+            client.connect(f"{tmp_path}/socket")
+            client.sendall(GREETING + READY)
+        loop.settle()
+        for client in clients:
+            client.sendall(message)
+        shares = [len(loop.turn()) for _ in range(10)]
+        assert sum(shares) == 16
+        assert max(shares) * len(message) <= MESSAGES_PER_TURN * BYTES_PER_MESSAGE + len(message)
+
+
 def test_a_client_that_reads_no_pongs_is_served_when_it_reads(tmp_path: Path) -> None:
-    signature = b"\xff" + bytes(7) + b"\x01\x7f"
-    greeting = signature + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
-    ready = encode_command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER")
     with closing(Loop()) as loop, socket.socket(socket.AF_UNIX) as client:
         loop.frontend.bind(f"ipc://{tmp_path}/socket")
         client.settimeout(PATIENCE_S)
         client.connect(f"{tmp_path}/socket")
-        client.sendall(greeting + ready)
+        client.sendall(GREETING + READY)
         for _ in range(15):
             client.sendall(encode_command(b"PING", b"\0\0" + b"x" * 16) * 2_000)
             loop.settle()
