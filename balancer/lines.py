@@ -62,6 +62,10 @@ class Throttle:
             self._left_out += 1
             return None
         self._tokens -= 1
+        return self.take_left_out()
+
+    def take_left_out(self) -> int:
+        """How many were left out and not told of."""
         left_out, self._left_out = self._left_out, 0
         return left_out
 

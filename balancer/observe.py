@@ -111,6 +111,13 @@ class Observer:
             if left_out is not None:
                 yield line
 
+    def last_lines(self) -> Iterator[Line]:
+        """What is left to say when nothing more will happen."""
+        for throttle, is_logged in ((self._throttle, True), (self._watched_throttle, False)):
+            left_out = throttle.take_left_out()
+            if left_out:
+                yield lines.left_out(left_out, is_logged=is_logged)
+
     def _note_action(
         self, now: float, action: Action, following: Sequence[Action]
     ) -> Iterator[Line]:

@@ -103,6 +103,7 @@ class Server:
             if due_at is not None and due_at <= clock():
                 self._expire(clock())
         transport.flush()  # the last answer does not wait for the launcher
+        self._log(self._observer.last_lines())
         self._launcher.finish(timeout_s=1.0)
         transport.close()
 

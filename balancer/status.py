@@ -41,7 +41,7 @@ def _cluster_lines(cluster: Mapping[str, Any]) -> list[str]:
     state = "draining" if cluster["draining"] else "running"
     restarts = cluster["balancer_restarts"]
     plural = "s" * (restarts > 1)
-    restarted = f", {restarts} restart{plural}: figures since then" if restarts else ""
+    restarted = f" ({restarts} restart{plural}: figures since then)" if restarts else ""
     return [
         f"cluster {name}  {state}  {bind}  up {_uptime(cluster['uptime_s'])}",
         f"launcher {_cell(cluster['launcher_pid'])}  balancer {_cell(cluster['balancer_pid'])}"

@@ -8,6 +8,7 @@ from balancer.wire.replies import Reply
 
 ERROR_CHARACTERS_MAX = 200
 INTERRUPTED = "interrupted"
+_OF_A_DEATH = ("died", "undelivered")
 
 Ending = tuple[int, str]
 """Status and reason; the reason of an answer is empty."""
@@ -65,7 +66,7 @@ class Tally:
             self.failovers += 1
         if reply.tried:
             self.failed_tries.update(failed.why for failed in reply.tried)
-            self.caught += any(failed.why == "died" for failed in reply.tried)
+            self.caught += any(failed.why in _OF_A_DEATH for failed in reply.tried)
 
     def note_kill(self, at_s: float) -> None:
         self.kills += 1

@@ -105,15 +105,17 @@ def test_a_reply_that_the_client_wrote_is_no_answer() -> None:
 
 def test_failed_tries_are_counted_by_what_ended_them() -> None:
     died, empty = Try("a-1", "died", 3.0), Try("a-2", "empty", 1.0)
+    missed = Try("a-1", "undelivered", 3.0)
     tally = tally_of(
+        Reply(200, attempts=2, tried=(missed,)),
         Reply(200, attempts=1),
         Reply(200, attempts=3, tried=(died, died)),
         Reply(200, attempts=2, tried=(empty,)),
         Reply(503, reason="no_workers", attempts=1, tried=(died,)),
     )
-    assert tally.failovers == 2
-    assert tally.failed_tries == {"died": 3, "empty": 1}
-    assert tally.caught == 2
+    assert tally.failovers == 3
+    assert tally.failed_tries == {"died": 3, "undelivered": 1, "empty": 1}
+    assert tally.caught == 3
 
 
 def test_the_first_error_of_each_kind_is_kept_and_not_all_of_a_long_one() -> None:

@@ -322,6 +322,16 @@ def test_in_a_storm_one_line_a_second_tells_of_those_left_out() -> None:
     assert 10 <= sum(bool(left_out) for left_out in counts) <= 20
 
 
+def test_what_was_left_out_is_told_at_the_end_if_no_line_follows(story: Story) -> None:
+    for number in range(LINES_BURST + 7):
+        request = RequestId(number)
+        story.at(NOW, arrived(request), forward(A, 1, request))
+        story.at(NOW, None, Refuse(request, Reason.NO_WORKERS))
+    (line,) = story.observer.last_lines()
+    assert line.text == "7 lines about requests left out"
+    assert list(story.observer.last_lines()) == []
+
+
 def test_what_was_left_out_is_told_with_the_next_line() -> None:
     throttle = Throttle()
     for _ in range(LINES_BURST):

@@ -77,9 +77,9 @@ def test_batches_are_shown_where_there_are_any() -> None:
 def test_what_came_before_the_balancer_that_counts_is_not_in_its_figures() -> None:
     snapshot = status()
     snapshot["cluster"]["balancer_restarts"] = 1
-    assert "  balancer 4712, 1 restart: figures since then  started" in render(snapshot)
+    assert "  balancer 4712 (1 restart: figures since then)  started" in render(snapshot)
     snapshot["cluster"]["balancer_restarts"] = 2
-    assert "  balancer 4712, 2 restarts: figures since then  started" in render(snapshot)
+    assert "  balancer 4712 (2 restarts: figures since then)  started" in render(snapshot)
 
 
 def test_requests_whose_client_has_left_are_told_apart() -> None:
