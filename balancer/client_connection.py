@@ -12,9 +12,11 @@ from balancer.wire.values import LARGE_BYTES, WireError
 from balancer.wire.zmtp import Message
 
 READ_BYTES = 64 * 1024
-READ_LARGE_BYTES = 256 * 1024
+READ_LARGE_BYTES = 1024 * 1024
 """So much at once, and so much of a frame that is large."""
 PIECES_AT_ONCE = 64
+UNREAD_BYTES_MAX = 128 * 1024 * 1024
+"""Of a client that does not read no more is kept, however few answers that are."""
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 
 Pieces = list[bytes | memoryview]
@@ -108,7 +110,7 @@ class ClientConnection:
 
     def say(self, envelope: bytes, body: bytes) -> bool:
         """Answer a message; ``flush`` sends it. False if nobody would get it."""
-        if self.has_ended or (self.is_stuck and len(self._unsent) >= self._unread_max):
+        if self.has_ended or (self.is_stuck and self._is_full()):
             return False
         head = self._peer.framing.write(0, len(body))
         if len(body) < LARGE_BYTES:
@@ -117,6 +119,9 @@ class ClientConnection:
             self._append(envelope + head)
             self._append(body)
         return True
+
+    def _is_full(self) -> bool:
+        return len(self._unsent) >= self._unread_max or self._unsent_bytes >= UNREAD_BYTES_MAX
 
     def _say_beside(self) -> None:
         """What the protocol wants said; only who reads is told."""

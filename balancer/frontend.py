@@ -8,6 +8,7 @@ the request is over; the core never sees it.
 """
 
 import hashlib
+import math
 import selectors
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -39,6 +40,8 @@ from balancer.wire.zmtp import Message
 MESSAGES_PER_TURN = 64
 BYTES_PER_MESSAGE = 2048
 """Who sends larger ones, or none of them whole, has its share by so many bytes."""
+LEAST_SHARE = 0.25
+"""What it costs to look at a client that sends nothing whole, or has gone."""
 ACCEPTED_PER_TURN = 16
 GREETING_TIMEOUT_S = 2.0
 NO_DESCRIPTORS_PAUSE_S = 0.1
@@ -149,13 +152,13 @@ class Frontend:
 
     def read(self, emit: Callable[[Event], None]) -> None:
         """Take in what has come, up to a fair share; whoever has more stays ``readable``."""
-        share, readable = MESSAGES_PER_TURN, self.readable
+        share, readable = float(MESSAGES_PER_TURN), self.readable
         arrivals: list[RequestArrived] = []
         gone: list[ClientGone] = []
         for _ in range(len(readable)):
             connection = next(iter(readable))
             del readable[connection]
-            messages = connection.receive(share)
+            messages = connection.receive(math.ceil(share))
             for message in messages:
                 event = self._take_in(connection, message)
                 if type(event) is RequestArrived:
@@ -170,7 +173,9 @@ class Frontend:
                 readable[connection] = None
             elif connection.is_stuck:
                 self._watch_room(connection)
-            share -= max(len(messages), connection.read_bytes // BYTES_PER_MESSAGE)
+            if connection.has_more and not messages:
+                break  # it has had all of the share, and brought nothing
+            share -= max(LEAST_SHARE, len(messages), connection.read_bytes // BYTES_PER_MESSAGE)
             if share <= 0:
                 break
         if arrivals:

@@ -23,8 +23,9 @@ from errno import (
 from pathlib import Path
 
 _BACKLOG = 1024
-_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
-"""The kernel finds out by itself, within half a minute, whose machine has vanished (tcp(7))."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""The kernel finds out by itself, within half a minute, whose machine has vanished (tcp(7)). No
+TCP_USER_TIMEOUT: it would end a client, too, that is only slow to read its answer."""
 _NOTHING_LEFT = {EMFILE, ENFILE, ENOBUFS, ENOMEM}
 _ENDED_ALREADY = {
     *(ECONNABORTED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH),

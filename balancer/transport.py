@@ -154,8 +154,10 @@ class Transport:
 
     def _requests(self) -> Iterator[Event]:
         if self.frontend.readable:
-            self._napping_until = time.monotonic() + NAP_S
             self.frontend.read(self._events.append)
+            if self._events:
+                # Not for each piece of a large request: it would take as many naps to read.
+                self._napping_until = time.monotonic() + NAP_S
             yield from self._take_emitted()
 
     def _take_emitted(self) -> Iterator[Event]:

@@ -77,6 +77,14 @@ def encode_command(name: bytes, data: bytes = b"") -> bytes:
     return _write_head(_COMMAND, len(body)) + body
 
 
+FRAMES_PER_MESSAGE = 16
+"""Almost no message has more: who sends one without end is left for the next time after so many,
+for each message that is wanted."""
+_CARGO = bytes(256)
+"""Stands for a large frame ahead of the first empty one, where nobody is to send any: it is not
+kept, and such a message has no envelope."""
+
+
 class Decoder:
     """``feed`` it what has come, and ``take`` what is whole. WireError from ``take`` if it makes no
     sense: all messages before that have been taken, and there will be no other."""
@@ -88,6 +96,7 @@ class Decoder:
         "_frame_bytes_max",
         "_frames",
         "_frames_max",
+        "_is_kept",
         "_is_last",
         "_pieces",
         "commands",
@@ -113,8 +122,8 @@ class Decoder:
         """Of the message that has begun."""
         self._pieces: list[bytes] = []
         """Of the large frame that has begun."""
-        self._is_last = False
-        """That frame is its message's last."""
+        self._is_last = self._is_kept = False
+        """Whether that frame is its message's last, and whether it is of any use."""
         self._done: list[Message] = []
         """Messages that have ended with a large frame."""
 
@@ -128,14 +137,15 @@ class Decoder:
     def take(self, most: int) -> list[Message]:
         """The next messages, so many at most; a command counts as one."""
         messages, self._done = self._done, []
-        room = most - len(messages)
+        room, frames_room = most - len(messages), FRAMES_PER_MESSAGE * most
         data, at, frames = self._data, self._at, self._frames
         end, has_short_heads = len(data), self.framing.has_short_heads
         begin = at
         is_all_here = not frames
         envelope = b""
-        while at < end and room > 0:
+        while at < end and room > 0 and frames_room > 0:
             flags = data[at]
+            frames_room -= 1
             if flags <= _MORE and has_short_heads and at + 1 < end:
                 start = at + 2
                 stop = start + data[at + 1]
@@ -155,9 +165,13 @@ class Decoder:
                 stop = start + size_bytes
                 if stop > end:
                     if size_bytes >= LARGE_BYTES:
-                        self._begin_large(data[start:], size_bytes, is_last=not flags)
+                        self._begin_large(data[start:], size_bytes, flags)
                         at = end
                     break
+                if size_bytes >= LARGE_BYTES and self._is_cargo(flags):
+                    self._append_cargo()
+                    at, is_all_here = stop, False
+                    continue
                 if flags & _COMMAND:
                     self.commands.append(data[start:stop])
                     room -= 1
@@ -175,7 +189,7 @@ class Decoder:
                 room -= 1
             elif not (frames[-1] or envelope) and is_all_here:
                 envelope = data[begin:at]
-        self._at, self._frames, self.has_more = at, frames, room <= 0
+        self._at, self._frames, self.has_more = at, frames, room <= 0 or frames_room <= 0
         return messages
 
     def _next_head(self, data: bytes, at: int) -> Head | None:
@@ -189,7 +203,7 @@ class Decoder:
 
     def _envelope(self, frames: list[bytes]) -> bytes:
         """Written again for a message that did not come in one piece, or has no body."""
-        if b"" not in frames:
+        if b"" not in frames or any(frame is _CARGO for frame in frames):
             return b""
         write = self.framing.write
         end = frames.index(b"") + 1
@@ -197,27 +211,39 @@ class Decoder:
 
     # --- frames that do not come in one piece, and are too large to be put together again and again
 
-    def _begin_large(self, data: bytes, size_bytes: int, *, is_last: bool) -> None:
+    def _begin_large(self, data: bytes, size_bytes: int, flags: int) -> None:
         self.missing_bytes = size_bytes - len(data)
-        self._pieces.append(data)
-        self._is_last = is_last
+        self._is_last = not flags
+        self._is_kept = len(self._frames) < self._frames_max and not self._is_cargo(flags)
+        if self._is_kept:
+            self._pieces.append(data)
+
+    def _is_cargo(self, flags: int) -> bool:
+        return flags == _MORE and b"" not in self._frames
+
+    def _append_cargo(self) -> None:
+        if len(self._frames) < self._frames_max:
+            self._frames.append(_CARGO)
 
     def _feed_large(self, data: bytes) -> bytes:
         """What is left of the data is no part of the large frame."""
         piece = data[: self.missing_bytes]
         self.missing_bytes -= len(piece)
-        is_kept = len(self._frames) < self._frames_max
-        if is_kept:
-            if len(piece) < _SMALL_BYTES and len(self._pieces[-1]) < _SMALL_BYTES:
-                # An object for each two bytes would cost 20 times what the frame may.
-                self._pieces[-1] += piece
-            else:
-                self._pieces.append(piece)
+        if self._is_kept and len(piece) < _SMALL_BYTES and len(self._pieces[-1]) < _SMALL_BYTES:
+            # An object for each two bytes would cost 20 times what the frame may.
+            self._pieces[-1] += piece
+        elif self._is_kept:
+            self._pieces.append(piece)
         if not self.missing_bytes:
-            if is_kept:
-                self._frames.append(b"".join(self._pieces))
-            self._pieces.clear()
-            if self._is_last:
-                self._done.append((self._frames, self._envelope(self._frames)))
-                self._frames = []
+            self._end_large()
         return data[len(piece) :]
+
+    def _end_large(self) -> None:
+        if self._is_kept:
+            self._frames.append(b"".join(self._pieces))
+            self._pieces.clear()
+        elif not self._is_last:
+            self._append_cargo()
+        if self._is_last:
+            self._done.append((self._frames, self._envelope(self._frames)))
+            self._frames = []

@@ -121,7 +121,9 @@ def dealer(cluster: Cluster) -> Iterator[zmq.Socket[bytes]]:
 
 
 def envelope_of(frames: Sequence[bytes]) -> Sequence[bytes]:
-    return frames[: frames.index(b"") + 1] if b"" in frames else []
+    """What goes ahead of the answer: nothing that is cargo."""
+    envelope = frames[: frames.index(b"") + 1] if b"" in frames else []
+    return envelope if sum(map(len, envelope)) < 1_000_000 else []
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from balancer import client_connection
 from balancer.client_connection import ClientConnection
 from balancer.core.events import ClientId
 from balancer.wire.greeting import Peer
@@ -219,6 +220,14 @@ def test_of_what_a_client_does_not_read_so_much_is_kept_and_no_more(ends: Ends) 
         ends.ours.flush()
     assert read + ends.read() == said + kept
     ends.say(b"it reads again")
+
+
+def test_however_few_answers_they_are_no_more_than_so_many_bytes_are_kept(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends.fill()
+    monkeypatch.setattr(client_connection, "UNREAD_BYTES_MAX", 1_000_000)
+    assert [ends.ours.say(ENVELOPE, bytes(600_000)) for _ in range(3)].count(True) in (1, 2)
 
 
 def test_whoever_reads_may_be_told_more_at_once_than_is_kept(ends: Ends) -> None:

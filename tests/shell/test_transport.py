@@ -327,6 +327,19 @@ def test_while_nobody_is_free_a_request_may_lie_unread_for_a_while_and_no_longer
     assert 0.3 < time.monotonic() - asked_at < PATIENCE_S / 2
 
 
+def test_a_large_request_lies_unread_no_longer_than_a_small_one(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read in many pieces: each of them is no reason to wait for the next."""
+    monkeypatch.setattr(transport, "NAP_S", 0.5)
+    loop.request("first")
+    asked_at = time.monotonic()
+    loop.client.send_multipart([b"", msgpack.packb(bytes(8_000_000))])
+    while not _poll(loop, PATIENCE_S):
+        assert time.monotonic() - asked_at < PATIENCE_S
+    assert time.monotonic() - asked_at < 1.5
+
+
 def test_where_somebody_is_free_a_request_is_read_at_once(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

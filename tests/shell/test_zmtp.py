@@ -7,7 +7,15 @@ from collections.abc import Iterable
 import pytest
 
 from balancer.wire.values import LARGE_BYTES, WireError
-from balancer.wire.zmtp import FRAMING, OLD_FRAMING, Decoder, Framing, Message, encode_command
+from balancer.wire.zmtp import (
+    FRAMES_PER_MESSAGE,
+    FRAMING,
+    OLD_FRAMING,
+    Decoder,
+    Framing,
+    Message,
+    encode_command,
+)
 
 SIZES = (0, 1, 2, 254, 255, 256, 65_535, 65_536, 300_000)
 FRAMES_MAX = 11
@@ -81,13 +89,44 @@ def test_messages_of_all_sizes_are_whole_however_often_they_are_cut(
 ) -> None:
     dice = random.Random(seed)
     messages = [
-        [dice.randbytes(dice.choice(SIZES)) for _ in range(dice.randrange(1, 6))] for _ in range(6)
+        [
+            *(dice.randbytes(dice.choice(SIZES[:6])) for _ in range(dice.randrange(3))),
+            *([b""] * dice.randrange(2)),
+            *(dice.randbytes(dice.choice(SIZES[:6])) for _ in range(dice.randrange(3))),
+            dice.randbytes(dice.choice(SIZES)),
+        ]
+        for _ in range(9)
     ]
     data = b"".join(write(frames, framing) for frames in messages)
     whole = [as_message(frames, framing) for frames in messages]
     most_bytes = dice.choice([5_000, 65_536, 300_000])
     pieces = list(cut(data, dice, most_bytes))
     assert read(new(framing), pieces, dice.choice([1, 2, 64])) == whole
+
+
+@BOTH
+@pytest.mark.parametrize("piece_bytes", [50_000, 700_000, 2_000_000])
+def test_large_frames_ahead_of_the_empty_one_are_not_kept(
+    framing: Framing, piece_bytes: int
+) -> None:
+    cargo, payload = bytes(300_000), b"x" * 300_000
+    data = write([cargo, cargo, b"", payload], framing) + write([b"", payload], framing)
+    pieces = [data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes)]
+    (frames, envelope), good = read(new(framing), pieces)
+    assert [len(frame) for frame in frames] == [256, 256, 0, 300_000]
+    assert envelope == b""
+    assert good == as_message([b"", payload], framing)
+
+
+@BOTH
+def test_frames_without_end_are_looked_at_a_share_at_a_time(framing: Framing) -> None:
+    decoder = new(framing)
+    decoder.feed(b"".join(write([b"x"] * 1000 + [b"last"], framing) for _ in range(2)))
+    takes = 0
+    while not decoder.take(2):
+        takes += 1
+        assert decoder.has_more
+    assert takes == 1001 // (2 * FRAMES_PER_MESSAGE)
 
 
 def test_one_takes_as_much_as_one_wants_and_knows_that_there_is_more() -> None:
