@@ -27,7 +27,14 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.core.limits import Limits
-from balancer.frontend import BYTES_PER_MESSAGE, LINGER_S, MESSAGES_PER_TURN, Frontend, once_name
+from balancer.frontend import (
+    BYTES_PER_MESSAGE,
+    LEAST_SHARE,
+    LINGER_S,
+    MESSAGES_PER_TURN,
+    Frontend,
+    once_name,
+)
 from balancer.listener import CannotBind
 from balancer.patience import PatientSelector
 from balancer.wire import values
@@ -394,6 +401,22 @@ def test_who_sends_much_has_had_his_share_after_a_few(tmp_path: Path) -> None:
         shares = [len(loop.turn()) for _ in range(10)]
         assert sum(shares) == 16
         assert max(shares) * len(message) <= MESSAGES_PER_TURN * BYTES_PER_MESSAGE + len(message)
+
+
+def test_of_many_that_leave_at_once_each_turn_sees_to_some(tmp_path: Path) -> None:
+    number, most = 300, int(MESSAGES_PER_TURN / LEAST_SHARE)
+    with closing(Loop()) as loop, ExitStack() as stack:
+        loop.frontend.bind(f"ipc://{tmp_path}/socket")
+        for _ in range(number):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(f"{tmp_path}/socket")
+            client.sendall(b"\x01\0" + b"\x01\x01" + b"\x02\0x")  # version 1
+            loop.turn()
+        while loop.turn():
+            pass
+        stack.close()
+        gone = [len(loop.turn()) for _ in range(3)]
+        assert gone == [most, number - most, 0]
 
 
 def test_a_client_that_reads_no_pongs_is_served_when_it_reads(tmp_path: Path) -> None:
