@@ -8,10 +8,6 @@ PLACING: dict[str, Slips] = {
             "        self._serve_joined(now)\n\n    def _join",
             "\n    def _join",
         ),
-        "who finds no room overtakes those that came before": (
-            "        else:\n            self._serve_joined(now)\n",
-            "        else:\n",
-        ),
         "those that came together wait beyond the limit": (
             "elif placing.has_room_for(request):",
             "elif True:",
@@ -19,10 +15,6 @@ PLACING: dict[str, Slips] = {
         "a last resort is taken for one that is free": (
             "if not isinstance(choice, Member) or choice.state is not _IDLE:",
             "if not isinstance(choice, Member):",
-        ),
-        "those that came together wait for company that is not to be waited for": (
-            "if limits.batch_max == 1 or limits.batch_wait_s:",
-            "if limits.batch_max == 1:",
         ),
     },
     "placing.py": {

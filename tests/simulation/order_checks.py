@@ -1,11 +1,12 @@
 """Checks of whose turn it is: which worker is asked first, and which request goes first."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import chain
 
 from balancer.core.events import Batching, RequestId
 from tests.simulation.books import AT_ONCE, Case, State, Violation, Worker
 from tests.simulation.company import fill_until, up_for, waits_in
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import Ledger, arrivals_of
 
 
 def check_sweep(ledger: Ledger, now: float, case: Case, chosen: Worker) -> None:
@@ -60,7 +61,7 @@ def check_turn(
     ledger: Ledger, now: float, case: Case, worker: Worker, earlier: Collection[RequestId]
 ) -> None:
     """The most urgent first; of these who comes back from a failed try, then who came first."""
-    for request, other in ledger.queued.items():
+    for request, other in chain(ledger.queued.items(), _came_with_it(ledger, case)):
         if (
             turn_of(other) < turn_of(case)
             and request not in earlier
@@ -71,6 +72,14 @@ def check_turn(
             and not _may_be_overtaken(ledger, now, other, case, worker, is_alone=not earlier)
         ):
             raise Violation("turn", f"{case.arrived} overtakes {other.arrived}")
+
+
+def _came_with_it(ledger: Ledger, case: Case) -> Iterator[tuple[RequestId, Case]]:
+    """Those that came with the request and before it, and were not placed yet."""
+    for arrived in arrivals_of(ledger.event):
+        other = ledger.unplaced.get(arrived.request)
+        if other is not None and arrived.request < case.arrived.request:
+            yield arrived.request, other
 
 
 def _may_be_overtaken(
