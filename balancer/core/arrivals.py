@@ -29,8 +29,9 @@ class Arrivals:
             self._placing.place(request, now, is_joining=True)
 
     def accept_all(self, event: RequestsArrived, now: float) -> None:
-        """As if one came after the other, where there are no batches."""
-        if self._placing.limits.batch_max == 1:
+        """As if one came after the other, where there are no batches, or they are waited for."""
+        limits = self._placing.limits
+        if limits.batch_max == 1 or limits.batch_wait_s:
             for arrived in event.arrivals:
                 self.accept(arrived, now)
             return

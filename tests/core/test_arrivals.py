@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from balancer.core.events import Batching, Outcome, RequestsArrived
 from tests.core.story import START, Story, answer, replies, request
 
@@ -37,8 +39,9 @@ def test_one_after_the_other_the_first_of_them_would_go_alone() -> None:
     ]
 
 
-def test_where_there_are_no_batches_they_come_one_after_the_other() -> None:
-    story = idle("a", "b", batch_max=1)
+@pytest.mark.parametrize("limits", [{"batch_max": 1}, {"batch_wait_s": 1.0}])
+def test_where_there_is_no_sharing_they_come_one_after_the_other(limits: dict[str, Any]) -> None:
+    story = idle("a", "b", **limits)
     assert story.at(story.now, together(1, 2, 3)) == ["1 -> a (attempt 1)", "2 -> b (attempt 1)"]
 
 
