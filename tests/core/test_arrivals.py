@@ -52,6 +52,12 @@ def test_the_busy_have_a_share_of_what_is_worth_sharing() -> None:
     assert story.at(story.now, together(1, 2, 3, 4, 5)) == ["1, 2 -> c together"]
 
 
+def test_the_idle_do_not_share_out_what_is_the_share_of_the_busy() -> None:
+    story = idle("a", "b", "c")
+    story.at(story.now, request(91))
+    assert story.at(story.now, together(1, 2, 3, 4, 5))[0] == "1, 2 -> b together"
+
+
 def test_what_is_done_sooner_than_handed_over_is_not_shared_with_the_busy() -> None:
     story = idle("a", "b", "c", service_s=0.00002)
     story.at(story.now, request(91), request(92))

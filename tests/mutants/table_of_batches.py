@@ -56,10 +56,6 @@ BATCHES: dict[str, Slips] = {
             "    return -(-waiting // workers)",
             "    return waiting",
         ),
-        "the share is that of the busy": (
-            "shared = _share(waiting, pool.serving)",
-            "shared = _share(waiting, 1 + pool.serving - len(pool.idle))",
-        ),
         "the budget is not asked": (
             "share = min(share, fitting, ",
             "share = min(share, ",
@@ -67,10 +63,6 @@ BATCHES: dict[str, Slips] = {
         "what is worth sharing is not shared": (
             "max(shared, pool.service.done_within(HAND_OVER_S))",
             "limits.batch_max",
-        ),
-        "twice as much is not worth sharing": (
-            "HAND_OVER_S = 0.0002",
-            "HAND_OVER_S = 0.0004",
         ),
         "who is free gets nothing if another takes all that is soon done": (
             "    share = _share(waiting, len(pool.idle))\n",
