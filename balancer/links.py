@@ -9,7 +9,8 @@ from balancer.core.events import Event, Released, WorkerId, WorkerLost
 from balancer.endpoints import Endpoint, Endpoints
 from balancer.link import Link
 
-NO_DESCRIPTORS_PAUSE_S = 5.0
+NO_DESCRIPTORS_PAUSE_S = 0.5
+"""Less than ``revive_grace``: descriptors may be short just when all workers are dialled."""
 EXIT_GRACE_S = 0.05
 """How long after a worker's exit its connection may take to end: its last reply comes first.
 Longer means that somebody else, a child of it, still holds the connection."""
