@@ -9,7 +9,7 @@ import socket
 from balancer.core.events import ClientId
 from balancer.wire.greeting import Peer
 from balancer.wire.values import LARGE_BYTES, WireError
-from balancer.wire.zmtp import Message
+from balancer.wire.zmtp import SMALL_BYTES, Message
 
 READ_BYTES = 64 * 1024
 READ_LARGE_BYTES = 1024 * 1024
@@ -112,12 +112,16 @@ class ClientConnection:
         """Answer a message; ``flush`` sends it. False if nobody would get it."""
         if self.has_ended or (self.is_stuck and self._is_full()):
             return False
-        head = self._peer.framing.write(0, len(body))
-        if len(body) < LARGE_BYTES:
-            self._append(b"".join((envelope, head, body)))
+        size_bytes, framing = len(body), self._peer.framing
+        if size_bytes < SMALL_BYTES:
+            piece = envelope + framing.last_heads[size_bytes] + body
+        elif size_bytes < LARGE_BYTES:
+            piece = b"".join((envelope, framing.write(0, size_bytes), body))
         else:
-            self._append(envelope + head)
-            self._append(body)
+            self._append(envelope + framing.write(0, size_bytes))
+            piece = body
+        self._unsent.append(piece)
+        self._unsent_bytes += len(piece)
         return True
 
     def _is_full(self) -> bool:

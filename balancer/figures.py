@@ -101,15 +101,21 @@ class Figures:
 
     def count_answers(self, answers: Sequence["Answered"]) -> None:
         """Good ones by the first worker that was asked, in the order in which they came."""
-        for _, (slot, _), arrived_at, started_at, ended_at in answers:
-            worker = self.workers.get(slot) or self.worker(slot)
-            worker.took.note(ended_at - started_at)
-            worker.pool.latency.note(ended_at - arrived_at)
-            worker.pool.queue_time.note(started_at - arrived_at)
-            # As ``note_busy``, in place: this is all the work that a good request costs here.
-            busy_until = worker.busy_until
-            worker.busy_s += ended_at - (started_at if started_at > busy_until else busy_until)
-            worker.busy_until = ended_at
+        last_replied: WorkerId | None = None
+        last_ended_at = 0.0
+        for _, replied, arrived_at, started_at, ended_at in answers:
+            if replied is not last_replied or ended_at != last_ended_at:
+                last_replied, last_ended_at = replied, ended_at
+                worker = self.workers.get(replied.slot) or self.worker(replied.slot)
+                note_took, pool = worker.took.note, worker.pool
+                note_latency, note_queue_time = pool.latency.note, pool.queue_time.note
+                # As ``note_busy``, in place: this is all the work that a good reply costs here.
+                busy_until = worker.busy_until
+                worker.busy_s += ended_at - (started_at if started_at > busy_until else busy_until)
+                worker.busy_until = ended_at
+            note_took(ended_at - started_at)
+            note_latency(ended_at - arrived_at)
+            note_queue_time(started_at - arrived_at)
         self.by_status[200] += len(answers)
         self._settle_if_many(len(answers))
 

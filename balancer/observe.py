@@ -75,19 +75,19 @@ class Observer:
         said: list[Line] = []
         for number, action in enumerate(actions):
             # Almost all actions are of two kinds that say nothing.
-            if type(action) is Forward and action.attempt == 1:
-                figures.first_tries += 1
-            elif type(action) is Answer and action.reply.status == 200 and not action.tried:
+            if type(action) is Answer and action.reply.status == 200 and not action.tried:
                 self._uncounted.append(
                     (action.request, action.worker, action.arrived_at, action.started_at, now)
                 )
-                if len(self._uncounted) >= UNCOUNTED_MAX:
-                    self._count()
                 if self.has_access_log:
                     said.append(self._line_of_answer(now, action, is_logged=True))
+            elif type(action) is Forward and action.attempt == 1:
+                figures.first_tries += 1
             else:
                 following = actions[number + 1 :]
                 said += self._admitted(now, self._note_action(now, action, following))
+        if len(self._uncounted) >= UNCOUNTED_MAX:
+            self._count()
         return said
 
     def _count(self) -> None:

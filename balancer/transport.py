@@ -190,8 +190,9 @@ class Transport:
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the core decided; messages leave with the next ``poll`` or ``flush``. Actions
         that only tell of something are nobody's work here."""
+        performer = self._performers.get
         for action in actions:
-            perform = self._performers.get(type(action))
+            perform = performer(type(action))
             if perform is not None:
                 perform(action)
 

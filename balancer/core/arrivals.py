@@ -5,9 +5,8 @@ wait: before anybody gets one of them it is known how many there are.
 """
 
 from balancer.core.events import RequestArrived, RequestsArrived
-from balancer.core.lifecycle import Request
 from balancer.core.placing import Placing
-from balancer.core.policy import choose
+from balancer.core.policy import Choice, choose
 from balancer.core.pool import Member, Pool, Pools, State
 from balancer.core.requests import Requests
 
@@ -30,31 +29,35 @@ class Arrivals:
 
     def accept_all(self, event: RequestsArrived, now: float) -> None:
         """As if one came after the other, where there are no batches, or they are waited for."""
-        limits = self._placing.limits
-        if limits.batch_max == 1 or limits.batch_wait_s:
+        placing = self._placing
+        if placing.limits.batch_max == 1 or placing.limits.batch_wait_s:
             for arrived in event.arrivals:
                 self.accept(arrived, now)
             return
+        choice: Choice | None = None
         for arrived in event.arrivals:
             request = self._requests.take_in(arrived, now)
-            if request is not None:
-                self._join(request, now)
+            if request is None:
+                continue
+            if choice is None:
+                choice = choose(request, self._pools.order)
+            if not isinstance(choice, Member):
+                placing.follow(choice, request, now, is_joining=True)
+            elif choice.state is _IDLE and placing.has_room_for(request):
+                placing.wait_for(choice.pool, request, now)
+                self._joined[choice.pool.name] = choice.pool
+            else:
+                self._serve_joined(now)
+                placing.place(request, now, is_joining=True)
+                # Until somebody gets one of them, there is the same choice for all that are new.
+                choice = None
         self._serve_joined(now)
 
-    def _join(self, request: Request, now: float) -> None:
-        placing = self._placing
-        choice = choose(request, self._pools.order)
-        if not isinstance(choice, Member) or choice.state is not _IDLE:
-            placing.follow(choice, request, now, is_joining=True)
-        elif placing.has_room_for(request):
-            placing.wait_for(choice.pool, request, now)
-            self._joined[choice.pool.name] = choice.pool
-        else:
-            self._serve_joined(now)
-            placing.place(request, now, is_joining=True)
-
     def _serve_joined(self, now: float) -> None:
+        queue = self._requests.queue
         for pool in self._joined.values():
             for member in reversed(list(pool.idle.values())):
+                if not queue.waiting(pool):
+                    break
                 self._placing.serve(member, now)
         self._joined.clear()

@@ -23,11 +23,12 @@ def companions(
     """
     if limits.batch_max == 1 or member.batching is Batching.NONE or first.must_go_alone:
         return []
-    if not _is_in_time(first, limits, now):
+    try_start_min_s = limits.try_start_min_s
+    if first.deadline - now < try_start_min_s:
         return []
     most = _requests_max(member, queue.waiting(member.pool), limits)
     found: list[Request] = []
-    size_bytes = first.size_bytes
+    size_bytes, try_timeout_s = first.size_bytes, first.try_timeout_s
     line = queue.line_of(member)
     for other in line:
         if other is first:
@@ -38,16 +39,12 @@ def companions(
             len(found) + 1 >= most
             or size_bytes > limits.max_body_bytes
             or other.must_go_alone
-            or other.try_timeout_s != first.try_timeout_s
-            or not _is_in_time(other, limits, now)
+            or other.try_timeout_s != try_timeout_s
+            or other.deadline - now < try_start_min_s
         ):
             break
         found.append(other)
     return found
-
-
-def _is_in_time(request: Request, limits: Limits, now: float) -> bool:
-    return request.deadline - now >= limits.try_start_min_s
 
 
 def _requests_max(member: Member, waiting: int, limits: Limits) -> int:

@@ -65,6 +65,7 @@ class Request:
         "is_accompanied",
         "is_final",
         "may_have_run",
+        "must_go_alone",
         "name",
         "once",
         "phase",
@@ -96,6 +97,8 @@ class Request:
         self.attempts = 0
         self.strikes = 0
         self.may_have_run = False
+        self.must_go_alone = arrived.once
+        """So that it runs only once, or that the next failure is certainly its own."""
         self.tried: tuple[FailedTry, ...] = ()
         self.excluded: frozenset[str] = frozenset()
         """The slots that would only do the same again."""
@@ -123,11 +126,6 @@ class Request:
         timeout."""
         return self.strikes > 1 or self.has_hung
 
-    @property
-    def must_go_alone(self) -> bool:
-        """So that it runs only once, or that the next failure is certainly its own."""
-        return self.once or self.may_have_run
-
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
 
@@ -142,6 +140,7 @@ class Request:
         """Write down how a try ended. The phase is the caller's to move."""
         self.tried = (*self.tried, FailedTry(worker.slot, why, took_s))
         self.may_have_run = self.may_have_run or why in MAY_HAVE_RUN
+        self.must_go_alone = self.once or self.may_have_run
         is_alone = not self.is_accompanied
         self.strikes += is_alone and why in STRIKES
         self.has_hung = self.has_hung or (is_alone and why is Why.TIMEOUT)

@@ -194,7 +194,8 @@ class Placing:
     def wait_for(self, pool: Pool, request: Request, now: float) -> None:
         """Put it into the line of the pool, in which somebody is up."""
         self._queue.add(request, pool)
-        self._watch_wait(request, now, is_alive=True)
+        if request.grace_alarm is not None or self.limits.queue_timeout_s is not None:
+            self._watch_wait(request, now, is_alive=True)
 
     def has_room_for(self, request: Request) -> bool:
         """Whether it may join the queue."""
@@ -230,21 +231,31 @@ class Placing:
         if request.deadline - now < self.limits.try_start_min_s:
             self._requests.refuse(request, Reason.DEADLINE, now)
             return
-        forward = self._begin_try(request, member, now, is_accompanied=False)
+        wants_time = self.limits.batch_max > 1 and may_be_misjudged(member, self.limits)
+        forward = self._begin_try(request, member, now, wants_time=wants_time)
+        if forward.attempt == 1:
+            self._budget.note_first_tries(now, 1)
         self._hand_over((request.id,), member, now, forward.expires_at)
         self._actions.append(forward)
 
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
         for request in requests[1:]:
             self._queue.remove(request)
-        tries = tuple(self._begin_try(one, member, now, is_accompanied=True) for one in requests)
+        tries = tuple([self._begin_try(one, member, now, is_accompanied=True) for one in requests])
+        self._budget.note_first_tries(now, [one.attempt for one in tries].count(1))
         # Who has less time than the others gets its answer from its own deadline.
         expires_at = max(one.expires_at for one in tries)
         self._hand_over(tuple(one.request for one in tries), member, now, expires_at)
         self._actions.append(ForwardBatch(member.worker, tries))
 
     def _begin_try(
-        self, request: Request, member: Member, now: float, *, is_accompanied: bool
+        self,
+        request: Request,
+        member: Member,
+        now: float,
+        *,
+        is_accompanied: bool = False,
+        wants_time: bool = False,
     ) -> Forward:
         if request.queue_alarm is not None or request.grace_alarm is not None:
             self._deadlines.cancel(request.queue_alarm)
@@ -253,14 +264,11 @@ class Placing:
         if request.gives_way:
             self._suspects.let_go(request)
         request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
-        if request.attempts == 1:
-            self._budget.note_first_try(now)
-        expires_at = min(request.deadline, now + request.try_timeout_s)
-        remaining_s = request.deadline - now
-        is_alone = self.limits.batch_max > 1 and not is_accompanied
-        wants_time = is_alone and may_be_misjudged(member, self.limits)
+        deadline, expires_at = request.deadline, now + request.try_timeout_s
+        if deadline < expires_at:
+            expires_at = deadline
         return Forward(
-            member.worker, request.id, request.attempts, remaining_s, expires_at, wants_time
+            member.worker, request.id, request.attempts, deadline - now, expires_at, wants_time
         )
 
     def _hand_over(

@@ -95,8 +95,8 @@ class RetryBudget:
         self._seconds: dict[int, list[int]] = {}
         """Second → [first tries, tries after a failure]; holds the window's seconds at most."""
 
-    def note_first_try(self, now: float) -> None:
-        (self._seconds.get(int(now)) or self._second(now))[0] += 1
+    def note_first_tries(self, now: float, count: int) -> None:
+        (self._seconds.get(int(now)) or self._second(now))[0] += count
 
     def spend(self, now: float, workers: int) -> bool:
         """Take one from the budget; False if there is none left."""

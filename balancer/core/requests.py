@@ -1,5 +1,7 @@
 """All open requests: each is taken in, or turned away at the door, and ended exactly once."""
 
+from collections.abc import Callable
+
 from balancer.core.deadlines import Deadlines
 from balancer.core.events import (
     Action,
@@ -37,6 +39,8 @@ class Requests:
         self._pools = pools
         self._actions = actions
         self._open: dict[RequestId, Request] = {}
+        self.find: Callable[[RequestId], Request | None] = self._open.get
+        """The request if it is still open."""
         self.deadlines = Deadlines(self._open)
         self._clients: dict[ClientId, dict[RequestId, Request]] = {}
         self.once_names = OnceNames(limits)
@@ -55,10 +59,6 @@ class Requests:
 
     def of(self, client: ClientId) -> list[Request]:
         return list(self._clients.get(client, {}).values())
-
-    def find(self, request: RequestId) -> Request | None:
-        """The request if it is still open."""
-        return self._open.get(request)
 
     def tried_by(self, worker: WorkerId, held: Held | None) -> list[Request]:
         """The requests that wait for just this; not those that have moved on or are over."""
@@ -85,7 +85,9 @@ class Requests:
             self._turn_away(event, reason, now)
             return None
         timeout_s = limits.deadline_s if event.timeout_s is None else event.timeout_s
-        deadline = now + min(timeout_s, limits.deadline_max_s)
+        if timeout_s > limits.deadline_max_s:
+            timeout_s = limits.deadline_max_s
+        deadline = now + timeout_s
         try_timeout_s = event.try_timeout_s or limits.try_timeout_s
         request = Request(event, now, deadline, try_timeout_s)
         self._open[request.id] = of_client[request.id] = request

@@ -45,6 +45,7 @@ class Peer:
         "_limits",
         "_said_bytes",
         "_version",
+        "framing",
         "is_ready",
         "to_send",
     )
@@ -55,6 +56,8 @@ class Peer:
         """What is said beside messages, for the caller to take away."""
         self.is_ready = False
         """It has told what it is: what follows are messages."""
+        self.framing = FRAMING
+        """How to write to it."""
         self._limits = frame_bytes_max, frames_max
         self._said_bytes = len(_SIGNATURE)
         self._greeting = b""
@@ -71,11 +74,6 @@ class Peer:
     def has_more(self) -> bool:
         """There is more to ``take`` of what was fed already."""
         return self._decoder is not None and self._decoder.has_more
-
-    @property
-    def framing(self) -> Framing:
-        """How to write to it."""
-        return self._decoder.framing if self._decoder is not None else FRAMING
 
     def feed(self, data: bytes) -> None:
         if self._decoder is not None:
@@ -137,7 +135,7 @@ class Peer:
         self._said_bytes = len(all_of_it)
 
     def _begin(self, version: int, framing: Framing, data: bytes) -> None:
-        self._version, self._greeting = version, b""
+        self._version, self.framing, self._greeting = version, framing, b""
         self._decoder = Decoder(framing, *self._limits)
         self._decoder.feed(data)
 

@@ -49,11 +49,10 @@ def encode_task(
     """``expires_at`` is for workers of ours on this machine: CLOCK_MONOTONIC is the same for them.
     They are told in an array, which costs half of a map, there as here."""
     remaining_ms = int(remaining_s * 1000)
-    if expires_at is not None and not wants_time:
-        return [_pack_header((id, attempt, remaining_ms, expires_at)), payload]
-    header: dict[str, Any] = {"id": id, "attempt": attempt, "remaining_ms": remaining_ms}
     if expires_at is not None:
-        header["expires_at"] = expires_at
+        entry = id, attempt, remaining_ms, expires_at
+        return [_pack_header((*entry, True) if wants_time else entry), payload]
+    header: dict[str, Any] = {"id": id, "attempt": attempt, "remaining_ms": remaining_ms}
     if wants_time:
         header["tell"] = True
     return [_pack_header(header), payload]
@@ -91,7 +90,8 @@ def decode_task(frames: Sequence[Blob]) -> Task:
         raise WireError(f"expected a header and a payload, got {len(frames)} frames")
     fields = decode_header(frames[0])
     if type(fields) is list:
-        return _read_entry(fields, frames[1])
+        wants_time = len(fields) == 5 and fields[-1] is True
+        return _read_entry(fields[:4] if wants_time else fields, frames[1], wants_time)
     if type(fields) is not dict:
         raise WireError("a task's header must be a map or an array")
     get = fields.get
@@ -123,7 +123,7 @@ def decode_batch(frames: Sequence[Blob]) -> list[Task]:
     return [_read_entry(entry, data) for entry, data in zip(entries, frames[1:], strict=True)]
 
 
-def _read_entry(entry: Any, payload: Blob) -> Task:
+def _read_entry(entry: Any, payload: Blob, wants_time: bool = False) -> Task:
     if type(entry) is not list or len(entry) != 4:
         raise WireError("what is said of a task must be an array of 4")
     id, attempt, remaining_ms, expires_at = entry
@@ -135,8 +135,8 @@ def _read_entry(entry: Any, payload: Blob) -> Task:
         and remaining_ms >= 0
         and type(expires_at) is float
     ):
-        return Task(payload, id, attempt, remaining_ms / 1000, expires_at)
-    return _task(payload, id, attempt, remaining_ms, expires_at)
+        return Task(payload, id, attempt, remaining_ms / 1000, expires_at, False, wants_time)
+    return _task(payload, id, attempt, remaining_ms, expires_at, False, wants_time)
 
 
 def _task(

@@ -4,7 +4,7 @@ Version 3 (https://rfc.zeromq.org/spec/37/) and 2 have the same heads, version 1
 which is found out in ``greeting``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from balancer.wire.values import LARGE_BYTES, WireError
@@ -32,6 +32,8 @@ class Framing(NamedTuple):
     read: Callable[[bytes, int], Head | None]
     has_short_heads: bool
     """A small frame begins with its flags and its size, a byte each."""
+    last_heads: Sequence[bytes]
+    """What ``write`` makes of the last frame of a message, by its size: of all that are small."""
 
 
 def _write_head(flags: int, size_bytes: int) -> bytes:
@@ -68,8 +70,12 @@ def _read_old_head(data: bytes, at: int) -> Head | None:
     return Head(data[start - 1] & _MORE, start, size_bytes - 1)
 
 
-FRAMING = Framing(_write_head, _read_head, True)
-OLD_FRAMING = Framing(_write_old_head, _read_old_head, False)
+SMALL_BYTES = 256
+_SIZES = range(SMALL_BYTES)
+FRAMING = Framing(_write_head, _read_head, True, [_write_head(0, n) for n in _SIZES])
+OLD_FRAMING = Framing(
+    _write_old_head, _read_old_head, False, [_write_old_head(0, n) for n in _SIZES]
+)
 
 
 def encode_command(name: bytes, data: bytes = b"") -> bytes:

@@ -259,7 +259,7 @@ def test_a_forwarded_request_is_not_caught_by_its_old_grace() -> None:
 def test_the_budget_is_a_share_of_first_tries_plus_some_for_each_worker() -> None:
     budget = budget_of(0.2, 1, 10)
     for _ in range(10):
-        budget.note_first_try(1000.0)
+        budget.note_first_tries(1000.0, 1)
     assert [budget.spend(1000.5, 1) for _ in range(4)] == [True, True, True, False]
 
 
@@ -277,9 +277,9 @@ def test_the_window_of_the_budget_slides() -> None:
 
 def test_first_tries_leave_the_window_too() -> None:
     budget = budget_of(1.0, 0, 10)
-    budget.note_first_try(1000.0)
+    budget.note_first_tries(1000.0, 1)
     assert not budget.spend(1010.0, 1)
-    budget.note_first_try(1011.0)
+    budget.note_first_tries(1011.0, 1)
     assert budget.spend(1020.9, 1)
 
 

@@ -37,15 +37,15 @@ BATCHES: dict[str, Slips] = {
             "",
         ),
         "the impatient travel with the patient": (
-            "            or other.try_timeout_s != first.try_timeout_s\n",
+            "            or other.try_timeout_s != try_timeout_s\n",
             "",
         ),
         "who has no time left is taken along": (
-            "            or not _is_in_time(other, limits, now)\n",
+            "            or other.deadline - now < try_start_min_s\n",
             "",
         ),
         "the first of a batch may have no time left": (
-            "    if not _is_in_time(first, limits, now):\n        return []\n",
+            "    if first.deadline - now < try_start_min_s:\n        return []\n",
             "",
         ),
         "the line is searched for more": (
@@ -145,12 +145,12 @@ BATCHES: dict[str, Slips] = {
             "if why in EXCLUDES_SLOT:",
         ),
         "once travels in company": (
-            "        return self.once or self.may_have_run\n",
-            "        return self.may_have_run\n",
+            "        self.must_go_alone = arrived.once\n",
+            "        self.must_go_alone = False\n",
         ),
         "company is sought again after a death": (
-            "        return self.once or self.may_have_run\n",
-            "        return self.once or self.strikes > 0\n",
+            "        self.must_go_alone = self.once or self.may_have_run\n",
+            "        self.must_go_alone = self.once or self.strikes > 0\n",
         ),
     },
     "workers.py": {

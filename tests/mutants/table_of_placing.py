@@ -5,22 +5,22 @@ from tests.mutants.table_of_requests import Slips
 PLACING: dict[str, Slips] = {
     "arrivals.py": {
         "who came together with others waits though somebody is free": (
-            "        self._serve_joined(now)\n\n    def _join",
-            "\n    def _join",
+            "        self._serve_joined(now)\n\n    def _serve",
+            "\n    def _serve",
         ),
         "those that came together wait beyond the limit": (
-            "elif placing.has_room_for(request):",
-            "elif True:",
+            "elif choice.state is _IDLE and placing.has_room_for(request):",
+            "elif choice.state is _IDLE:",
         ),
         "a last resort is taken for one that is free": (
-            "if not isinstance(choice, Member) or choice.state is not _IDLE:",
-            "if not isinstance(choice, Member):",
+            "elif choice.state is _IDLE and",
+            "elif",
         ),
     },
     "placing.py": {
         "who joins a line waits without a date": (
-            "(request, pool)\n        self._watch_wait(request, now, is_alive=True)",
-            "(request, pool)",
+            " or self.limits.queue_timeout_s is not None:\n            self._watch_wait",
+            ":\n            self._watch_wait",
         ),
         "a failed try strands its request": (
             "            self.place(request, now, is_joining=True)\n\n\ndef _costs_budget",
@@ -67,8 +67,8 @@ PLACING: dict[str, Slips] = {
             "extra = 0",
         ),
         "a try may outlive its request": (
-            "expires_at = min(request.deadline, now + request.try_timeout_s)",
-            "expires_at = now + request.try_timeout_s",
+            "        if deadline < expires_at:\n            expires_at = deadline\n",
+            "",
         ),
         "a try begins when its time is over": (
             "        if request.deadline - now < self.limits.try_start_min_s:\n",

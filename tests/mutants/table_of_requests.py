@@ -25,8 +25,8 @@ REQUESTS: dict[str, Slips] = {
             "event.size_bytes > limits.max_body_bytes + 1",
         ),
         "a client may ask for any time": (
-            "now + min(timeout_s, limits.deadline_max_s)",
-            "now + timeout_s",
+            "            timeout_s = limits.deadline_max_s\n",
+            "            pass\n",
         ),
         "a client that leaves takes the once name along": (
             "request.may_have_run or was_trying",

@@ -464,12 +464,14 @@ def test_an_array_may_say_less(changed: dict[int, Any], task: Task) -> None:
     [
         [],
         ENTRY[:3],
-        [*ENTRY, True],
+        [*ENTRY, False],
         [7, *ENTRY[1:]],
         ["r-7", True, *ENTRY[2:]],
         ["r-7", 2, -1, 1001.25],
         ["r-7", 2, "soon", 1001.25],
         ["r-7", 2, 1500, 1001],
+        ["r-7", 2, 1500, 1001.25, 1],
+        ["r-7", 2, 1500, 1001.25, True, True],
     ],
 )
 def test_an_array_that_makes_no_sense_is_a_wire_error(entry: list[Any]) -> None:
@@ -480,6 +482,12 @@ def test_an_array_that_makes_no_sense_is_a_wire_error(entry: list[Any]) -> None:
 def test_a_worker_can_be_asked_for_its_time() -> None:
     frames = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD, wants_time=True)
     assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25, wants_time=True)
+
+
+def test_one_elsewhere_can_be_asked_too() -> None:
+    frames = tasks.encode_task("r-7", 2, 1.5, None, PAYLOAD, wants_time=True)
+    assert msgpack.unpackb(frames[0])["tell"] is True
+    assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, wants_time=True)
 
 
 @pytest.mark.parametrize("is_trusted", [False, True])

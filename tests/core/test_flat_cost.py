@@ -1,0 +1,59 @@
+"""What a request costs does not grow with who or what else there is: by the calls it takes."""
+
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from balancer.core.events import Batching, Event, RequestsArrived
+from tests.core.story import Story, answer, request
+
+FEW, MANY = 4, 256
+
+
+def calls(story: Story, *events: Event) -> int:
+    """How many functions the core calls to make up its mind."""
+    count = 0
+
+    def note(frame: FrameType, what: str, _: Any) -> None:
+        nonlocal count
+        count += what == "call" and "/core/" in frame.f_code.co_filename
+
+    sys.setprofile(note)
+    try:
+        for event in events:
+            story.core.step(event, story.now)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def workers(count: int, **limits: Any) -> Story:
+    """They know batches, and have nothing to do."""
+    names = [f"w{number}" for number in range(count)]
+    return Story(*names, batching=Batching.EACH, **limits)
+
+
+TOGETHER = RequestsArrived((request(1), request(2)))
+
+
+@pytest.mark.parametrize("batch_max", [1, 32])
+@pytest.mark.parametrize("arrival", [request(1), TOGETHER], ids=["alone", "together"])
+def test_it_does_not_grow_with_workers_that_are_idle(batch_max: int, arrival: Event) -> None:
+    few, many = (calls(workers(n, batch_max=batch_max), arrival) for n in (FEW, MANY))
+    assert 0 < many <= few
+
+
+@pytest.mark.parametrize("batch_max", [1, 32])
+def test_it_does_not_grow_with_those_that_wait(batch_max: int) -> None:
+    """As many go along as may; those behind them are not looked at."""
+    costs = []
+    for waiting in (100, 1000):
+        story = workers(1, batch_max=batch_max)
+        for number in range(waiting):
+            story.at(story.now, request(number))
+        costs.append(calls(story, request(5000)))
+        story.at(story.now, answer("w0", took_s=0.0001))
+        costs[-1] += calls(story, answer("w0"))
+    assert 0 < costs[1] <= costs[0]
