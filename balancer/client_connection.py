@@ -4,6 +4,7 @@ Neither way waits, and neither is without bound: what a client sends faster than
 with the kernel, and so with the client; of what it does not read so much is kept and no more.
 """
 
+import contextlib
 import socket
 
 from balancer.core.events import ClientId
@@ -158,6 +159,12 @@ class ClientConnection:
         self._unsent, self.is_stuck = pieces, bool(pieces)
 
     def close(self) -> None:
+        # What is left unread would make the kernel reset the connection, and take back what is
+        # still on its way to the client (RFC 2525, 2.17).
+        with contextlib.suppress(OSError):
+            for _ in range(PIECES_AT_ONCE):
+                if not self._receive(READ_BYTES):
+                    break
         self._socket.close()
 
 

@@ -10,6 +10,7 @@ the request is over; the core never sees it.
 import hashlib
 import math
 import selectors
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -45,6 +46,7 @@ LEAST_SHARE = 0.25
 ACCEPTED_PER_TURN = 16
 GREETING_TIMEOUT_S = 2.0
 NO_DESCRIPTORS_PAUSE_S = 0.1
+FULL_TOLD_EVERY_S = 60.0
 LINGER_S = 0.5
 _FRAMES_MAX = requests.FRAMES_MAX + 1
 """One more tells that there are too many."""
@@ -73,9 +75,17 @@ class Frontend:
         selector: PatientSelector,
         after: Callable[[float, Callable[[], None]], None],
         life: str = "",
+        *,
+        connections_max: int = sys.maxsize,
+        on_full: Callable[[int], None] = lambda connections: None,
     ) -> None:
-        """``life`` is the answer to a hello; an empty one promises nothing to anybody."""
+        """``life`` is the answer to a hello; an empty one promises nothing to anybody. Beyond
+        ``connections_max`` a client is let in when another leaves; ``on_full`` is told, now and
+        then, how many there are when it has come to this."""
         self._life = life
+        self._connections_max = connections_max
+        self._on_full = on_full
+        self._full_told_at = -math.inf
         self._selector = selector
         self._after = after
         self._frame_bytes_max = values.frame_bytes_max(limits.max_body_bytes)
@@ -114,8 +124,11 @@ class Frontend:
     def _accept(self) -> None:
         """Let in who has come. The kernel keeps the others for the next turn."""
         assert self._listener is not None
+        room = self._connections_max - len(self._connections)
         try:
-            for _ in range(ACCEPTED_PER_TURN):
+            if not room:
+                raise NoDescriptors
+            for _ in range(min(room, ACCEPTED_PER_TURN)):
                 accepted = self._listener.accept()
                 if accepted is None:
                     return
@@ -130,6 +143,9 @@ class Frontend:
             # Clients have them, and clients leave.
             self._selector.unregister(self._listener)
             self._after(NO_DESCRIPTORS_PAUSE_S, self._listen)
+            if monotonic() - self._full_told_at >= FULL_TOLD_EVERY_S:
+                self._full_told_at = monotonic()
+                self._on_full(len(self._connections))
 
     def _end_if_silent(self, connection: ClientConnection) -> None:
         if not connection.is_greeted and connection in self._connections:

@@ -2,12 +2,12 @@
 
 import gc
 import os
-import resource
 import socket
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from balancer import descriptors
 from balancer.config import Config, from_json
 from balancer.control import Channel, Message
 from balancer.core.dispatcher import Dispatcher
@@ -63,10 +63,15 @@ class Server:
         """``once_names`` are those that our predecessors told the launcher of."""
         self._config = config
         slots = [(slot, pool) for pool in config.pools for slot in pool.slots]
-        raise_descriptor_limit()
         boot = os.urandom(3).hex()
         self._transport = Transport(
-            config.limits, boot, SOCKETS_MAX, life=life, tell_once=self._tell_once
+            config.limits,
+            boot,
+            SOCKETS_MAX,
+            life=life,
+            tell_once=self._tell_once,
+            connections_max=descriptors.for_clients(descriptors.raise_limit()),
+            on_full=self._say_full,
         )
         self._dispatcher = Dispatcher(config.limits, [pool.name for pool in config.pools])
         self._observer = Observer(self._transport.request_name, has_access_log=config.access_log)
@@ -153,6 +158,13 @@ class Server:
 
     def _say_released(self, action: Released) -> None:
         self._say("released", action.worker)
+
+    def _say_full(self, connections: int) -> None:
+        text = (
+            f"{connections} clients are connected, and there are no descriptors for more: "
+            "others wait until one leaves; a higher ulimit -n lets them in"
+        )
+        self._log([Line("warning", text, {"event": "full"})])
 
     def _release_if_late(self, event: WorkerConnected) -> None:
         """Close a link that came about only when a newer one had its slot: where descriptors are
@@ -254,10 +266,3 @@ class Server:
 
 def _line(level: str, event: str, worker: WorkerId, text: str) -> Line:
     return Line(level, f"worker {worker.slot} {text}", {"event": event, "worker": worker.slot})
-
-
-def raise_descriptor_limit() -> None:
-    """Each worker costs about nine descriptors and each client one: take what we are allowed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

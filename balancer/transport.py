@@ -7,6 +7,7 @@ used is looked at once more before the loop sleeps.
 """
 
 import heapq
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -53,13 +54,23 @@ class Transport:
         *,
         life: str = "",
         tell_once: Callable[[bytes], bool] = lambda name: True,
+        connections_max: int = sys.maxsize,
+        on_full: Callable[[int], None] = lambda connections: None,
     ) -> None:
         """``tell_once`` gets the name of a ``once`` request before any worker gets the request,
-        which no worker does where the result is False."""
+        which no worker does where the result is False. Beyond ``connections_max`` clients wait to
+        be let in, and ``on_full`` is told how many there are."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.max_sockets = sockets_max
         self.selector = PatientSelector()
-        self.frontend = Frontend(limits, self.selector, self._after, life)
+        self.frontend = Frontend(
+            limits,
+            self.selector,
+            self._after,
+            life,
+            connections_max=connections_max,
+            on_full=on_full,
+        )
         self.links = Links(
             self._context, limits.max_body_bytes, self.selector, self.emit, self._after
         )

@@ -40,7 +40,7 @@ GROUPS = {
         workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
-        balancer.listener balancer.client_connection balancer.patience
+        balancer.listener balancer.client_connection balancer.patience balancer.descriptors
         balancer.links balancer.link balancer.outbox balancer.observe balancer.figures
         balancer.stories balancer.lines""",
     "dashboard": """

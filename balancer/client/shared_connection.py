@@ -17,7 +17,9 @@ from time import monotonic
 from balancer.client.calls import Call, Request
 from balancer.client.connection import Connection
 
-_SLEEP_MAX_S = 3600.0
+SLEEP_MAX_S = 1.0
+"""A signal that comes between Python's last look and the sleep does not end the sleep: Ctrl-C is
+noticed by the look that follows."""
 
 
 class Waiter:
@@ -38,9 +40,9 @@ class Waiter:
         return None
 
     def sleep(self, until: float) -> "Call[Waiter] | None":
-        timeout_s = None if until == math.inf else max(0.0, until - monotonic())
+        """Until then, or less long."""
         with contextlib.suppress(Empty):
-            return self.inbox.get(timeout=timeout_s)
+            return self.inbox.get(timeout=_pause_s(until))
         return None
 
 
@@ -145,10 +147,10 @@ class SharedConnection:
                 return
             self._follow_sockets()
             until = min(until, self._connection.next_deadline())
-            pause_s = 0.0 if self._connection.has_news() else until - monotonic()
+            pause_s = 0.0 if self._connection.has_news() else _pause_s(until)
             self._sleeps_until = until
         try:
-            events = self._poll.poll(min(max(pause_s, 0.0), _SLEEP_MAX_S) * 1000)
+            events = self._poll.poll(pause_s * 1000)
         finally:
             self._sleeps_until = None
         with self._lock:
@@ -193,3 +195,7 @@ class SharedConnection:
     def _close_pipe(self) -> None:
         os.close(self._wake_reader)
         os.close(self._wake_writer)
+
+
+def _pause_s(until: float) -> float:
+    return min(max(0.0, until - monotonic()), SLEEP_MAX_S)

@@ -28,9 +28,9 @@ class Arrivals:
             self._placing.place(request, now, is_joining=True)
 
     def accept_all(self, event: RequestsArrived, now: float) -> None:
-        """As if one came after the other, where there are no batches, or they are waited for."""
+        """As if one came after the other, where nobody can have several of them."""
         placing = self._placing
-        if placing.limits.batch_max == 1 or placing.limits.batch_wait_s:
+        if not self._may_share(len(event.arrivals)):
             for arrived in event.arrivals:
                 self.accept(arrived, now)
             return
@@ -52,6 +52,13 @@ class Arrivals:
                 # Until somebody gets one of them, there is the same choice for all that are new.
                 choice = None
         self._serve_joined(now)
+
+    def _may_share(self, count: int) -> bool:
+        """Not where there are no batches, or they are waited for, or somebody is free for each."""
+        limits, order = self._placing.limits, self._pools.order
+        if limits.batch_max == 1 or limits.batch_wait_s:
+            return False
+        return bool(self._requests.queue) or not order or len(order[0].idle) < count
 
     def _serve_joined(self, now: float) -> None:
         queue = self._requests.queue

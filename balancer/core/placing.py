@@ -241,11 +241,12 @@ class Placing:
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
         for request in requests[1:]:
             self._queue.remove(request)
+        # From lists: CPython keeps thousands of tuples that were grown by a generator, for others.
         tries = tuple([self._begin_try(one, member, now, is_accompanied=True) for one in requests])
         self._budget.note_first_tries(now, [one.attempt for one in tries].count(1))
         # Who has less time than the others gets its answer from its own deadline.
         expires_at = max(one.expires_at for one in tries)
-        self._hand_over(tuple(one.request for one in tries), member, now, expires_at)
+        self._hand_over(tuple([one.request for one in tries]), member, now, expires_at)
         self._actions.append(ForwardBatch(member.worker, tries))
 
     def _begin_try(

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.chaos.excuses import Faults
+from tests.chaos.excuses import STRIKES, STRIKES_MAX, Faults
 from tests.chaos.history import History, Operation, Run
 
 REPLY_MARGIN_S = 0.5
 """How long past its deadline a reply may arrive: two busy cores serve everybody."""
 START_MARGIN_S = 0.1
-STRIKES_MAX = 3
-STRIKES = ("died", "timeout")
 REFUSALS = (409, 429, 503, 504)
 """Each says whether the request may have run; so does 500 ``poisoned``."""
 

@@ -19,15 +19,19 @@ TURNS_MIN = 3
 HUNG_MIN = 2
 LOSSES_MAX = 3
 """Connections that our client may lose before it gives up a call."""
+STRIKES_MAX = 3
+STRIKES = ("died", "timeout")
+"""Of so many workers that it has lost a request is taken for the cause."""
 
 LATE, EXHAUSTED, NO_REPLY = "504 deadline", "503 exhausted", "no reply"
+POISONED = "500 poisoned"
 LOST, DRAINING, UNREACHABLE = "503 connection_lost", "503 draining", "503 unreachable"
 
 EXPECTED: dict[str, set[str]] = {
     "echo": {"200"},
     "hurried": {"200", LATE},
-    "crash": {"500 poisoned", EXHAUSTED},
-    "hang": {"500 poisoned", EXHAUSTED},
+    "crash": {POISONED, EXHAUSTED},
+    "hang": {POISONED, EXHAUSTED},
     "leak": {"200"},
     "empty": {"200"},
     "nobody": {EXHAUSTED},
@@ -159,6 +163,8 @@ class Faults:
         is_fragile = operation.once or operation.shell in ("req", "dealer")
         if operation.kind == "empty" and outcome.label == EXHAUSTED:
             return _has_lacked_one(operation, outcome, kinds)
+        if outcome.label == POISONED:
+            return _has_met_one_each_time(outcome, kinds)
         return any(
             outcome.label in EXCUSES[kind].of_all
             or (operation.once and outcome.label in EXCUSES[kind].of_once)
@@ -200,6 +206,12 @@ def _is_given_up_early(operation: Operation, outcome: Outcome) -> bool:
     """Whether somebody was left to ask: whatever may be run again goes to a second worker."""
     tried = {worker for worker, _ in outcome.tried}
     return outcome.label == EXHAUSTED and not operation.once and len(tried) < 2
+
+
+def _has_met_one_each_time(outcome: Outcome, kinds: Sequence[str]) -> bool:
+    """An innocent one is taken for poison where somebody else took each of the three workers."""
+    strikes = sum(why in STRIKES for _, why in outcome.tried)
+    return sum(kind in TAKE_WORKERS_AWAY for kind in kinds) >= strikes >= STRIKES_MAX
 
 
 def _has_lacked_one(operation: Operation, outcome: Outcome, kinds: Sequence[str]) -> bool:

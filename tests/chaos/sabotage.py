@@ -130,8 +130,8 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 "balancer/core/requests.py",
-                "now + min(timeout_s, limits.deadline_max_s)",
-                "now + min(timeout_s, limits.deadline_max_s) + 2.0",
+                "        deadline = now + timeout_s\n",
+                "        deadline = now + timeout_s + 2.0\n",
             ),
             Edit("tests/chaos/wishes.py", "dice.uniform(0.02, 0.3)", "0.9"),
         ),

@@ -269,6 +269,19 @@ def test_a_dead_worker_is_an_excuse_for_what_is_marked_once_and_for_nothing_else
     assert tale.found() == ["C9"]
 
 
+@pytest.mark.parametrize(("kills", "found"), [(2, ["C9"]), (3, [])])
+def test_an_innocent_one_is_called_poisonous_only_where_each_of_its_workers_was_taken_by_another(
+    tale: Tale, kills: int, found: list[str]
+) -> None:
+    tale.asked()
+    died = ("work-1", "died")
+    tale.replied("a", 500, "poisoned", at=3, may_have_run=True, tried=(died, died, died))
+    tale.ran(end=None)
+    for number in range(kills):
+        tale.broke("kill", number, number)
+    assert tale.found() == found
+
+
 @pytest.mark.parametrize("shell", ["sync", "req", "dealer"])
 @pytest.mark.parametrize("fault", ["kill", "stop", "crash", "hang", "kill-balancer"])
 def test_nobody_is_refused_for_a_dead_worker_whose_request_may_be_tried_again(

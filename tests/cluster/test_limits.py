@@ -1,5 +1,8 @@
 """Every limit that can be set reaches the balancer, and has its answer when it is reached."""
 
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,6 +11,7 @@ import pytest
 
 from tests.cluster.asking import Asker, asker
 from tests.cluster.running import Cluster, plain_client, wait_until
+from tests.shell.dealer import GREETING, READY
 
 SLOW = ("workers.demo:slow", "-w", "1")
 BUSY_S = 0.4
@@ -42,6 +46,23 @@ def hold(cluster: Cluster, client: Asker, sleep_s: float = BUSY_S) -> int:
     number = client.send(sleep_s)
     cluster.wait_for_holder()
     return number
+
+
+def test_clients_leave_descriptors_for_workers_that_come_back() -> None:
+    """Of 256 clients have half, however many come: with more none would be left for a new link."""
+    limited = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster("workers.demo:echo", "-w", "1", prefix=limited))
+        client = stack.enter_context(asker(cluster.address))
+        assert client.ask("before").status == 200
+        host, _, port = cluster.address.removeprefix("tcp://").rpartition(":")
+        for _ in range(400):
+            other = stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            other.sendall(GREETING + READY)
+        cluster.wait_for_log("128 clients are connected")
+        os.kill(cluster.look()["workers"][0]["pid"], signal.SIGKILL)
+        assert client.ask("after").status == 200
+        cluster.wait_for_log("back after")
 
 
 # --- numbers and sizes ----------------------------------------------------------------------------

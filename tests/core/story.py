@@ -179,7 +179,7 @@ def ready(worker: str, batching: Batching = Batching.NONE) -> WorkerReady:
 
 
 def replies(worker: str, *outcomes: Outcome) -> BatchReplied:
-    return BatchReplied(worker_id(worker), tuple(WorkerReply(outcome) for outcome in outcomes))
+    return BatchReplied(worker_id(worker), tuple([WorkerReply(outcome) for outcome in outcomes]))
 
 
 def comes_up(worker: str) -> tuple[WorkerConnected, WorkerReady]:

@@ -121,10 +121,10 @@ BATCHES: dict[str, Slips] = {
         "whoever goes with others stays in the queue": (
             "        for request in requests[1:]:\n"
             "            self._queue.remove(request)\n"
-            "        tries",
+            "        # From",
             "        for request in requests[2:]:\n"
             "            self._queue.remove(request)\n"
-            "        tries",
+            "        # From",
         ),
         "company is forgotten": (
             "is_accompanied=True) for one",

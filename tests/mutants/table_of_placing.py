@@ -5,8 +5,8 @@ from tests.mutants.table_of_requests import Slips
 PLACING: dict[str, Slips] = {
     "arrivals.py": {
         "who came together with others waits though somebody is free": (
-            "        self._serve_joined(now)\n\n    def _serve",
-            "\n    def _serve",
+            "        self._serve_joined(now)\n\n    def _may",
+            "\n    def _may",
         ),
         "those that came together wait beyond the limit": (
             "elif choice.state is _IDLE and placing.has_room_for(request):",

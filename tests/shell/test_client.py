@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 import balancer
 from balancer.client import Client
 from balancer.client.calls import LOSSES_MAX
+from balancer.client.shared_connection import SLEEP_MAX_S
 from balancer.core.events import FailedTry, Reason, Why
 from balancer.errors import (
     ClusterError,
@@ -482,6 +484,26 @@ def test_what_nobody_waits_for_any_more_is_not_sent_again() -> None:
         with balancing(port=first.port) as second:
             assert client.call("after") == "after"
             assert [asked.payload for asked in second.asked] == ["after"]
+
+
+def test_no_sleep_is_so_long_that_a_ctrl_c_just_before_it_would_seem_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeps_ms: list[float] = []
+
+    class Poll:
+        def __init__(self, poll: Any = select.poll) -> None:
+            self._poll = poll()
+            self.register = self._poll.register
+
+        def poll(self, sleep_ms: float) -> Any:
+            sleeps_ms.append(sleep_ms)
+            return self._poll.poll(sleep_ms)
+
+    monkeypatch.setattr(select, "poll", Poll)
+    with balancing(silence) as up, Client(up.address) as client:
+        assert client.send("never", timeout=SLEEP_MAX_S + 0.5).status == 504
+    assert SLEEP_MAX_S * 900 < max(sleeps_ms) <= SLEEP_MAX_S * 1000 <= 1000
 
 
 # --- threads ------------------------------------------------------------------------------------

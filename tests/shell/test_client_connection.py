@@ -15,12 +15,11 @@ from balancer.core.events import ClientId
 from balancer.wire.greeting import Peer
 from balancer.wire.values import LARGE_BYTES
 from balancer.wire.zmtp import FRAMING, Message, encode_command
+from tests.shell.dealer import GREETING, READY
 from tests.shell.peers import PATIENCE_S
 
 UNREAD_MAX = 8
 ENVELOPE = b"\x01\0"
-GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = encode_command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER")
 PING = encode_command(b"PING", b"\0\0context")
 
 
@@ -89,6 +88,30 @@ def ends() -> Iterator[Ends]:
         assert ends.read().startswith(GREETING)
         yield ends
     ours.close()
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def test_an_answer_on_its_way_arrives_though_more_was_asked_that_nobody_reads() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        ours = connection(listener.accept()[0])
+        client.sendall(GREETING + READY)
+        until(lambda: ours.is_greeted, lambda: ours.receive(64))
+        body = bytes(200_000)
+        assert ours.say(ENVELOPE, body)
+        ours.flush()
+        assert not ours.is_stuck, "the kernel has all of it"
+        client.sendall(request(b"another"))
+        until(lambda: bool(select.select([ours], [], [], 0)[0]), lambda: None)
+        ours.close()
+        client.settimeout(PATIENCE_S)
+        received = b""
+        while piece := client.recv(65_536):
+            received += piece
+    assert received.endswith(ENVELOPE + FRAMING.write(0, len(body)) + body)
 
 
 # --- the way in ---------------------------------------------------------------------------------

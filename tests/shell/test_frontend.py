@@ -32,6 +32,7 @@ from balancer.frontend import (
     LEAST_SHARE,
     LINGER_S,
     MESSAGES_PER_TURN,
+    NO_DESCRIPTORS_PAUSE_S,
     Frontend,
     once_name,
 )
@@ -40,6 +41,7 @@ from balancer.patience import PatientSelector
 from balancer.wire import values
 from balancer.wire.zmtp import OLD_FRAMING, Decoder, encode_command
 from tests.shell.arrivals import one_by_one
+from tests.shell.dealer import GREETING, READY
 from tests.shell.peers import PATIENCE_S
 
 LIMITS = Limits(max_body_bytes=100_000)
@@ -49,11 +51,20 @@ Connect = Callable[[], zmq.Socket[bytes]]
 class Loop:
     """A frontend, and what it needs around it."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = LIMITS, connections_max: int = 1000) -> None:
         self._selector = PatientSelector()
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._events: list[Event] = []
-        self.frontend = Frontend(limits, self._selector, self._after, "cafe")
+        self.full_at: list[int] = []
+        """How many clients there were when another had to wait."""
+        self.frontend = Frontend(
+            limits,
+            self._selector,
+            self._after,
+            "cafe",
+            connections_max=connections_max,
+            on_full=self.full_at.append,
+        )
 
     def _after(self, delay_s: float, what: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + delay_s, what))
@@ -382,10 +393,6 @@ def test_a_large_answer_goes_on_as_its_client_reads(tmp_path: Path) -> None:
             assert client.bodies == ["x" * 900_000]
 
 
-GREETING = b"\xff" + bytes(7) + b"\x01\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = encode_command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER")
-
-
 def test_who_sends_much_has_had_his_share_after_a_few(tmp_path: Path) -> None:
     """A turn is to be short, however many send however much."""
     message = b"\x01\0\x02" + (30_000).to_bytes(8, "big") + bytes(30_000)
@@ -435,6 +442,39 @@ def test_a_client_that_reads_no_pongs_is_served_when_it_reads(tmp_path: Path) ->
         while b"served" not in received:
             received += client.recv(1 << 20)
             assert loop.turn() == []
+
+
+def test_who_comes_when_all_places_are_taken_is_served_when_one_leaves() -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with closing(Loop(connections_max=2)) as loop:
+        loop.frontend.bind("tcp://127.0.0.1:*")
+        clients = [context.socket(zmq.DEALER) for _ in range(3)]
+        for number, client in enumerate(clients[:2]):
+            client.connect(loop.frontend.address)
+            client.send_multipart([b"", msgpack.packb(number)])
+            loop.arrival()
+        assert loop.full_at == []
+        clients[2].connect(loop.frontend.address)
+        clients[2].send_multipart([b"", msgpack.packb(2)])
+        deadline = time.monotonic() + PATIENCE_S
+        while not loop.full_at:
+            assert loop.turn() == []
+            assert time.monotonic() < deadline
+        looked_twice_at = time.monotonic() + 2 * NO_DESCRIPTORS_PAUSE_S
+        while time.monotonic() < looked_twice_at:
+            assert loop.turn() == []
+        clients[0].send_multipart([b"", msgpack.packb("the others go on")])
+        clients[1].close()
+        events = loop.read(3)
+        assert [type(event) for event in events].count(ClientGone) == 1
+        payloads = [
+            msgpack.unpackb(loop.frontend.incoming(event.request).payload)
+            for event in events
+            if isinstance(event, RequestArrived)
+        ]
+        assert sorted(payloads, key=str) == [2, "the others go on"]
+        assert loop.full_at == [2], "it is told now and then, not each time that it is so"
+    context.destroy(linger=0)
 
 
 def test_nobody_is_told_of_a_client_that_never_asked(loop: Loop, connect: Connect) -> None:

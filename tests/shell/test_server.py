@@ -9,8 +9,8 @@ LIMITS = """
 import resource
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-from balancer.server import raise_descriptor_limit
-raise_descriptor_limit()
+from balancer import descriptors
+assert descriptors.raise_limit() == hard
 assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard, "not raised"
 """
 
@@ -18,11 +18,12 @@ MANY_LINKS = """
 import time
 from balancer.core.events import WorkerConnected, WorkerId
 from balancer.core.limits import Limits
-from balancer.server import SOCKETS_MAX, raise_descriptor_limit
+from balancer import descriptors
+from balancer.server import SOCKETS_MAX
 from balancer.transport import Transport
 
 workers = 400  # libzmq's own limit, 1023 sockets, is reached at 341
-raise_descriptor_limit()
+descriptors.raise_limit()
 transport = Transport(Limits(), "many", SOCKETS_MAX)
 import zmq
 context = zmq.Context()
