@@ -10,6 +10,7 @@ the request is over; the core never sees it.
 import hashlib
 import math
 import selectors
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from itertools import count
 from time import monotonic
 from typing import cast
 
+from balancer.admission import Admission
 from balancer.client_connection import ClientConnection
 from balancer.core.events import (
     Answer,
@@ -32,7 +34,6 @@ from balancer.core.events import (
 )
 from balancer.core.limits import Limits
 from balancer.core.records import record
-from balancer.listener import Listener, NoDescriptors
 from balancer.patience import PatientSelector
 from balancer.wire import replies, requests, values
 from balancer.wire.greeting import Peer
@@ -43,10 +44,7 @@ BYTES_PER_MESSAGE = 2048
 """Who sends larger ones, or none of them whole, has its share by so many bytes."""
 LEAST_SHARE = 0.25
 """What it costs to look at a client that sends nothing whole, or has gone."""
-ACCEPTED_PER_TURN = 16
 GREETING_TIMEOUT_S = 2.0
-NO_DESCRIPTORS_PAUSE_S = 0.1
-FULL_TOLD_EVERY_S = 60.0
 LINGER_S = 0.5
 _FRAMES_MAX = requests.FRAMES_MAX + 1
 """One more tells that there are too many."""
@@ -85,12 +83,11 @@ class Frontend:
         self._life = life
         self._connections_max = connections_max
         self._on_full = on_full
-        self._full_told_at = -math.inf
         self._selector = selector
         self._after = after
         self._frame_bytes_max = values.frame_bytes_max(limits.max_body_bytes)
         self._unread_max = 2 * limits.client_limit
-        self._listener: Listener | None = None
+        self._admission: Admission | None = None
         self._request_ids = cast("Iterator[RequestId]", count(1))
         self._client_numbers = count(1)
         self._open: dict[RequestId, Incoming] = {}
@@ -108,44 +105,29 @@ class Frontend:
 
     def bind(self, address: str) -> None:
         """CannotBind if the address is taken or unusable."""
-        self._listener = Listener(address)
-        self._listen()
+        self._admission = Admission(
+            address,
+            self._selector,
+            self._after,
+            room=lambda: self._connections_max - len(self._connections),
+            on_full=lambda: self._on_full(len(self._connections)),
+            welcome=self._welcome,
+        )
 
     @property
     def address(self) -> str:
         """Where it is bound, a wildcard port resolved."""
-        assert self._listener is not None
-        return self._listener.address
+        assert self._admission is not None
+        return self._admission.address
 
-    def _listen(self) -> None:
-        if self._listener is not None:
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-
-    def _accept(self) -> None:
-        """Let in who has come. The kernel keeps the others for the next turn."""
-        assert self._listener is not None
-        room = self._connections_max - len(self._connections)
-        try:
-            if not room:
-                raise NoDescriptors
-            for _ in range(min(room, ACCEPTED_PER_TURN)):
-                accepted = self._listener.accept()
-                if accepted is None:
-                    return
-                id = ClientId(next(self._client_numbers).to_bytes(8, "big"))
-                peer = Peer(self._frame_bytes_max, _FRAMES_MAX)
-                connection = ClientConnection(accepted, id, peer, self._unread_max)
-                self._connections.add(connection)
-                news = partial(self._on_news, connection)
-                self._selector.register_patient(connection, selectors.EVENT_READ, news)
-                self._after(GREETING_TIMEOUT_S, partial(self._end_if_silent, connection))
-        except NoDescriptors:
-            # Clients have them, and clients leave.
-            self._selector.unregister(self._listener)
-            self._after(NO_DESCRIPTORS_PAUSE_S, self._listen)
-            if monotonic() - self._full_told_at >= FULL_TOLD_EVERY_S:
-                self._full_told_at = monotonic()
-                self._on_full(len(self._connections))
+    def _welcome(self, accepted: socket.socket) -> None:
+        id = ClientId(next(self._client_numbers).to_bytes(8, "big"))
+        peer = Peer(self._frame_bytes_max, _FRAMES_MAX)
+        connection = ClientConnection(accepted, id, peer, self._unread_max)
+        self._connections.add(connection)
+        news = partial(self._on_news, connection)
+        self._selector.register_patient(connection, selectors.EVENT_READ, news)
+        self._after(GREETING_TIMEOUT_S, partial(self._end_if_silent, connection))
 
     def _end_if_silent(self, connection: ClientConnection) -> None:
         if not connection.is_greeted and connection in self._connections:
@@ -181,14 +163,7 @@ class Frontend:
                     arrivals.append(event)
                 elif event is not None:
                     emit(event)
-            if connection.has_ended:
-                self._close(connection)
-                if connection.has_asked:
-                    gone.append(ClientGone(connection.id))
-            elif connection.has_more:
-                readable[connection] = None
-            elif connection.is_stuck:
-                self._watch_room(connection)
+            self._put_back(connection, gone)
             if connection.has_more and not messages:
                 break  # it has had all of the share, and brought nothing
             share -= max(LEAST_SHARE, len(messages), connection.read_bytes // BYTES_PER_MESSAGE)
@@ -198,6 +173,17 @@ class Frontend:
             emit(RequestsArrived(tuple(arrivals)) if len(arrivals) > 1 else arrivals[0])
         for client in gone:
             emit(client)
+
+    def _put_back(self, connection: ClientConnection, gone: list[ClientGone]) -> None:
+        """It has been read, for this time or for ever."""
+        if connection.has_ended:
+            self._close(connection)
+            if connection.has_asked:
+                gone.append(ClientGone(connection.id))
+        elif connection.has_more:
+            self.readable[connection] = None
+        elif connection.is_stuck:
+            self._watch_room(connection)
 
     def _take_in(self, connection: ClientConnection, message: Message) -> Event | None:
         """What the message is to the core: nothing if it is a hello, which is answered here."""
@@ -277,8 +263,8 @@ class Frontend:
 
     def close(self) -> None:
         """Replies on their way get half a second."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._admission is not None:
+            self._admission.close()
         self.flush()
         ends_at = monotonic() + LINGER_S
         with selectors.DefaultSelector() as writable:

@@ -13,6 +13,7 @@ import msgpack
 import pytest
 import zmq
 
+from balancer.admission import NO_DESCRIPTORS_PAUSE_S
 from balancer.core.events import (
     Answer,
     ClientGone,
@@ -32,7 +33,6 @@ from balancer.frontend import (
     LEAST_SHARE,
     LINGER_S,
     MESSAGES_PER_TURN,
-    NO_DESCRIPTORS_PAUSE_S,
     Frontend,
     once_name,
 )
