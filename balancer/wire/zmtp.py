@@ -91,6 +91,31 @@ _CARGO = bytes(256)
 kept, and such a message has no envelope."""
 
 
+def _take_usual(data: bytes, at: int, most: int, messages: list[Message]) -> int:
+    """Append those that come next, if they are of the usual form: a small frame, which is the
+    client's own name for its request, an empty one and a small body; where the first begins that is
+    not. As the decoder does with all of them, at half of the price."""
+    end = len(data)
+    for _ in range(most):
+        if at + 1 >= end or data[at] != _MORE or not data[at + 1]:
+            break
+        empty_at = at + 2 + data[at + 1]
+        start = empty_at + 4
+        if start > end or data[empty_at : start - 1] != _EMPTY_AND_LAST:
+            break
+        stop = start + data[start - 1]
+        if stop > end:
+            break
+        frames = [data[at + 2 : empty_at], b"", data[start:stop]]
+        messages.append((frames, data[at : empty_at + 2]))
+        at = stop
+    return at
+
+
+_EMPTY_AND_LAST = b"\x01\x00\x00"
+"""The head of an empty frame, and of the last one all but its size."""
+
+
 class Decoder:
     """``feed`` it what has come, and ``take`` what is whole. WireError from ``take`` if it makes no
     sense: all messages before that have been taken, and there will be no other."""
@@ -145,6 +170,9 @@ class Decoder:
         messages, self._done = self._done, []
         room, frames_room = most - len(messages), FRAMES_PER_MESSAGE * most
         data, at, frames = self._data, self._at, self._frames
+        if self.framing.has_short_heads and not frames:
+            at = _take_usual(data, at, room, messages)
+            room = most - len(messages)
         end, has_short_heads = len(data), self.framing.has_short_heads
         begin = at
         is_all_here = not frames

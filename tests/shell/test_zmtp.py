@@ -73,13 +73,20 @@ def test_an_old_head_is_size_and_flags_and_the_flags_count() -> None:
     assert OLD_FRAMING.write(0, 254) == b"\xff\0\0\0\0\0\0\0\xff\0"
 
 
+USUAL = [[b"name", b"", b"body"], [b"n", b"", b"\x01\0\0"], [b"name", b"", b""]]
+UNUSUAL = [[b"tag", b"", b"x" * 256], [b"alone"], [b"", b"h", b"p"], [b"a", b""], [b""]]
+ALMOST = [[b"", b"", b"body"], [b"name", b"", b"h", b"p"], [b"name", b"no", b"", b"body"]]
+ALMOST_OLD = [[b"", b"\0\0\x03abcdef", b"which would be usual with the heads of today"]]
+
+
 @BOTH
-def test_a_message_is_whole_wherever_it_is_cut(framing: Framing) -> None:
-    messages = [[b"tag", b"", b"x" * 256], [b"alone"], [b"", b"h", b"p"], [b"a", b""], [b""]]
+@pytest.mark.parametrize("most", [1, 2, 64])
+def test_a_message_is_whole_wherever_it_is_cut(framing: Framing, most: int) -> None:
+    messages = [*USUAL, *UNUSUAL, *USUAL, *ALMOST, *USUAL, *ALMOST_OLD]
     data = b"".join(write(frames, framing) for frames in messages)
     whole = [as_message(frames, framing) for frames in messages]
     for at in range(len(data) + 1):
-        assert read(new(framing), [data[:at], data[at:]]) == whole
+        assert read(new(framing), [data[:at], data[at:]], most) == whole
 
 
 @BOTH
