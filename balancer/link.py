@@ -248,5 +248,5 @@ class Link:
                 return WorkerReady(self.worker, decode_pong(frames))
             self._lose("it answered the ping with nothing")
             return None
-        replies = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
-        return BatchReplied(self.worker, replies, decode_took_s(frames))
+        replies, took_s = decode_batch_reply(frames, owed, self._max_body_bytes, self.is_ours)
+        return BatchReplied(self.worker, replies, took_s)

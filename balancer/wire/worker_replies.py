@@ -1,6 +1,6 @@
 """Worker → balancer: what a worker's reply is, whoever wrote the worker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -49,33 +49,40 @@ def decode_worker_reply(
 
 def decode_batch_reply(
     frames: Sequence[Blob], count: int, max_body_bytes: int, is_trusted: bool
-) -> tuple[WorkerReply, ...]:
+) -> tuple[tuple[WorkerReply, ...], float | None]:
     """Classify a worker's reply to a batch of ``count`` requests, one by one, as if each had come
-    alone. If any part of it makes no sense, all of it is garbled."""
+    alone. If any part of it makes no sense, all of it is garbled. And how long the worker says
+    that they took together, if it does."""
     header, values = frames[0], frames[1:]
     if len(values) != count or max(map(len, values)) > max_body_bytes:
-        return (_GARBLED,) * count
+        return (_GARBLED,) * count, None
     try:
-        return tuple(_read_batch(header, values, is_trusted))
+        fields = decode_map(header, batch_header_bytes_max(count))
+        return tuple(_read_batch(fields, values, is_trusted)), _took_s(fields)
     except WireError:
-        return (_GARBLED,) * count
+        return (_GARBLED,) * count, None
 
 
 def decode_took_s(frames: Sequence[Blob]) -> float | None:
     """How long the worker says that it took; None if it does not say."""
     try:
-        took_us = decode_map(frames[0]).get("took_us")
+        return _took_s(decode_map(frames[0]))
     except WireError:
         return None
+
+
+def _took_s(fields: Mapping[str, Any]) -> float | None:
+    took_us = fields.get("took_us")
     return took_us / 1e6 if type(took_us) is int and 0 < took_us < _TOOK_MAX_US else None
 
 
 _TOOK_MAX_US = 1 << 40
 
 
-def _read_batch(header: Blob, values: Sequence[Blob], is_trusted: bool) -> list[WorkerReply]:
-    count = len(values)
-    entries = decode_map(header, batch_header_bytes_max(count)).get("batch")
+def _read_batch(
+    fields: Mapping[str, Any], values: Sequence[Blob], is_trusted: bool
+) -> list[WorkerReply]:
+    count, entries = len(values), fields.get("batch")
     if type(entries) is int and entries == count:  # not isinstance: True is an int
         return [_read_value(value, is_trusted) for value in values]
     if type(entries) is not list or len(entries) != count:

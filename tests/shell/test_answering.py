@@ -39,7 +39,7 @@ def replies_of(
     payloads = [r if r is UNREADABLE else msgpack.packb(r) for r in requests]
     frames = tasks.encode_batch(headers, payloads)
     reply = answer(frames, load(f"tests.shell.jobs:{handler}"), MAX_BODY_BYTES)
-    return list(decode_batch_reply(reply, count, MAX_BODY_BYTES, is_trusted=False))
+    return list(decode_batch_reply(reply, count, MAX_BODY_BYTES, is_trusted=False)[0])
 
 
 def alone(handler: str, request: Any, expires_in_s: float = HOUR_S) -> WorkerReply:

@@ -99,7 +99,7 @@ def test_a_batch_comes_by_the_stream(tmp_path: Path) -> None:
     with serving("workers.demo:echo", tmp_path) as (_, _, path), stream_to(path) as stream:
         payloads = [msgpack.packb(number) for number in range(3)]
         stream.offer(tasks.encode_batch([("r", 1, 5.0, None)] * 3, payloads))
-        replies = decode_batch_reply(received(stream), 3, MAX_BODY_BYTES, is_trusted=False)
+        replies, _ = decode_batch_reply(received(stream), 3, MAX_BODY_BYTES, is_trusted=False)
         assert replies == tuple(answer(number) for number in range(3))
 
 

@@ -132,7 +132,7 @@ def test_tasks_that_make_no_sense_are_a_wire_error(header: bytes) -> None:
 
 
 def classified(*frames: bytes, is_trusted: bool = False) -> tuple[WorkerReply, ...]:
-    return decode_batch_reply(frames, 3, LIMIT_BYTES, is_trusted)
+    return decode_batch_reply(frames, 3, LIMIT_BYTES, is_trusted)[0]
 
 
 @pytest.mark.parametrize("is_trusted", [False, True])
@@ -141,6 +141,16 @@ def test_answers_and_empty_replies_need_no_more_than_their_number(is_trusted: bo
     frames = tasks.encode_batch_reply(replies)
     assert frames == [pack({"batch": 3, "took_us": 1}), pack("a"), b"", pack(None)]
     assert classified(*frames, is_trusted=is_trusted) == (answer("a"), EMPTY, answer(None))
+
+
+def test_they_tell_how_long_they_took_together_if_all_went_well() -> None:
+    values = [tasks.encode_value(number) for number in range(3)]
+    frames = tasks.encode_batch_reply(values, 0.0021)
+    assert decode_batch_reply(frames, 3, LIMIT_BYTES, True)[1] == 0.0021
+    frames = tasks.encode_batch_reply([*values[:2], tasks.encode_error(500, "no")], 0.0021)
+    assert decode_batch_reply(frames, 3, LIMIT_BYTES, True)[1] is None
+    frames[0] = pack({"batch": 3, "took_us": -1})
+    assert decode_batch_reply(frames, 3, LIMIT_BYTES, True)[1] is None
 
 
 @pytest.mark.parametrize("is_trusted", [False, True])
@@ -167,7 +177,7 @@ def errors_of_the_largest_batch(text: str) -> set[str]:
     count = values.BATCH_MAX
     frames = tasks.encode_batch_reply([tasks.encode_error(500, text)] * count)
     assert len(frames[0]) <= values.worker_frame_bytes_max(1)
-    replies = decode_batch_reply(frames, count, LIMIT_BYTES, is_trusted=True)
+    replies, _ = decode_batch_reply(frames, count, LIMIT_BYTES, is_trusted=True)
     assert {reply.status for reply in replies} == {500}
     return {reply.error for reply in replies}
 
@@ -301,7 +311,7 @@ def test_noise_never_raises_anything_but_a_wire_error() -> None:
     outcomes: set[str] = set()
     for _ in range(10_000):
         frames = noise(chance)
-        replies = decode_batch_reply(frames, 2, 60, chance.random() < 0.5)
+        replies, _ = decode_batch_reply(frames, 2, 60, chance.random() < 0.5)
         assert len(replies) == 2
         outcomes |= {reply.outcome for reply in replies}
         decode_pong(frames)

@@ -19,7 +19,7 @@ def send_batch(req: zmq.SyncSocket, *requests: Any) -> None:
 
 
 def receive_batch(req: zmq.SyncSocket, count: int) -> tuple[WorkerReply, ...]:
-    return decode_batch_reply(req.recv_multipart(), count, 64 * 1024 * 1024, is_trusted=False)
+    return decode_batch_reply(req.recv_multipart(), count, 64 * 1024 * 1024, is_trusted=False)[0]
 
 
 @pytest.mark.parametrize(
