@@ -158,13 +158,18 @@ class ClientConnection:
             self.has_ended, pieces, self._unsent_bytes = True, [], 0
         self._unsent, self.is_stuck = pieces, bool(pieces)
 
-    def close(self) -> None:
-        # What is left unread would make the kernel reset the connection, and take back what is
-        # still on its way to the client (RFC 2525, 2.17).
+    # --- the end --------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Tell the client that nothing will follow."""
         with contextlib.suppress(OSError):
-            for _ in range(PIECES_AT_ONCE):
-                if not self._receive(READ_BYTES):
-                    break
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def discard(self) -> None:
+        """Read a piece of what has come, for nobody."""
+        self._read(READ_BYTES)
+
+    def close(self) -> None:
         self._socket.close()
 
 

@@ -2,11 +2,10 @@
 
 import resource
 
-from balancer.kinds import WORKERS_MAX
-
 OF_A_WORKER = 9
-_FOR_ALL_BUT_CLIENTS = 64 + 2 * OF_A_WORKER * WORKERS_MAX
-"""During a reload there are twice as many workers."""
+_OF_EVERYTHING_ELSE = 64
+WORKERS_MIN = 256
+"""There may be more workers later than now."""
 
 
 def raise_limit() -> int:
@@ -17,7 +16,9 @@ def raise_limit() -> int:
     return wanted
 
 
-def for_clients(all_of_them: int) -> int:
-    """How many clients may have one, so that there are some for workers at any time: without, none
-    that died could come back before clients leave. Where there are few, clients have half."""
-    return max(all_of_them - _FOR_ALL_BUT_CLIENTS, all_of_them // 2)
+def for_clients(all_of_them: int, workers: int) -> int:
+    """How many clients may have one, so that there are some for so many workers, and twice as many
+    during a reload: without, none that died could come back before clients leave. Where there are
+    few, clients have half."""
+    for_workers = 2 * OF_A_WORKER * max(workers, WORKERS_MIN)
+    return max(all_of_them - for_workers - _OF_EVERYTHING_ELSE, all_of_them // 2)

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from time import monotonic
 from typing import cast
 
+from balancer import farewell
 from balancer.admission import Admission
 from balancer.client_connection import ClientConnection
 from balancer.core.events import (
@@ -266,16 +266,8 @@ class Frontend:
         if self._admission is not None:
             self._admission.close()
         self.flush()
-        ends_at = monotonic() + LINGER_S
-        with selectors.DefaultSelector() as writable:
-            stuck = {connection for connection in self._connections if connection.is_stuck}
-            for connection in stuck:
-                writable.register(connection, selectors.EVENT_WRITE, connection)
-            while writable.get_map() and (patience_s := ends_at - monotonic()) > 0:
-                for key, _ in writable.select(patience_s):
-                    key.data.flush()
-                    if not key.data.is_stuck:
-                        writable.unregister(key.data)
+        told = [c for c in self._connections if c.has_asked and not c.has_ended]
+        farewell.part(told, LINGER_S)
         for connection in list(self._connections):
             self._close(connection)
 

@@ -70,7 +70,7 @@ class Server:
             SOCKETS_MAX,
             life=life,
             tell_once=self._tell_once,
-            connections_max=descriptors.for_clients(descriptors.raise_limit()),
+            connections_max=descriptors.for_clients(descriptors.raise_limit(), len(slots)),
             on_full=self._say_full,
         )
         self._dispatcher = Dispatcher(config.limits, [pool.name for pool in config.pools])
@@ -161,7 +161,7 @@ class Server:
 
     def _say_full(self, connections: int) -> None:
         text = (
-            f"{connections} clients are connected, and there are no descriptors for more: "
+            f"{connections} clients are connected, and what descriptors are left is for workers: "
             "others wait until one leaves; a higher ulimit -n lets them in"
         )
         self._log([Line("warning", text, {"event": "full"})])

@@ -40,8 +40,8 @@ GROUPS = {
         workers.terminal""",
     "balancer process": """
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
-        balancer.admission balancer.listener balancer.client_connection balancer.patience
-        balancer.descriptors
+        balancer.admission balancer.farewell balancer.listener balancer.client_connection
+        balancer.patience balancer.descriptors
         balancer.links balancer.link balancer.outbox balancer.observe balancer.figures
         balancer.stories balancer.lines""",
     "dashboard": """

@@ -39,7 +39,7 @@ class Arrivals:
             request = self._requests.take_in(arrived, now)
             if request is None:
                 continue
-            if choice is None:
+            if choice is None:  # for one it is as for all that are new
                 choice = choose(request, self._pools.order)
             if not isinstance(choice, Member):
                 placing.follow(choice, request, now, is_joining=True)
@@ -49,22 +49,17 @@ class Arrivals:
             else:
                 self._serve_joined(now)
                 placing.place(request, now, is_joining=True)
-                # Until somebody gets one of them, there is the same choice for all that are new.
-                choice = None
         self._serve_joined(now)
 
     def _may_share(self, count: int) -> bool:
         """Not where there are no batches, or they are waited for, or somebody is free for each."""
-        limits, order = self._placing.limits, self._pools.order
+        limits = self._placing.limits
         if limits.batch_max == 1 or limits.batch_wait_s:
             return False
-        return bool(self._requests.queue) or not order or len(order[0].idle) < count
+        return len(self._pools.order[0].idle) < count
 
     def _serve_joined(self, now: float) -> None:
-        queue = self._requests.queue
         for pool in self._joined.values():
             for member in reversed(list(pool.idle.values())):
-                if not queue.waiting(pool):
-                    break
                 self._placing.serve(member, now)
         self._joined.clear()

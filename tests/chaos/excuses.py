@@ -164,7 +164,7 @@ class Faults:
         if operation.kind == "empty" and outcome.label == EXHAUSTED:
             return _has_lacked_one(operation, outcome, kinds)
         if outcome.label == POISONED:
-            return _has_met_one_each_time(outcome, kinds)
+            return self._has_met_one_each_time(operation, outcome)
         return any(
             outcome.label in EXCUSES[kind].of_all
             or (operation.once and outcome.label in EXCUSES[kind].of_once)
@@ -182,6 +182,17 @@ class Faults:
         kinds = self._to_blame(operation, outcome.at)
         rivals = sum(kind in ("crash", "hang", "stop") for kind in kinds)
         return operation.kind in ("crash", "hang") and rivals >= TURNS_MIN
+
+    def _has_met_one_each_time(self, operation: Operation, outcome: Outcome) -> bool:
+        """An innocent one is taken for poison where somebody else took each of its workers, one
+        after the other, since it was asked."""
+        strikes = sum(why in STRIKES for _, why in outcome.tried)
+        begins = {
+            begin
+            for begin, _, kind in self._windows
+            if kind in TAKE_WORKERS_AWAY and operation.invoked_at <= begin <= outcome.at
+        }
+        return len(begins) >= strikes >= STRIKES_MAX
 
     def _is_excused_by_cuts(self, operation: Operation, outcome: Outcome, cuts: int) -> bool:
         if outcome.label == LOST and cuts >= LOSSES_MAX:
@@ -206,12 +217,6 @@ def _is_given_up_early(operation: Operation, outcome: Outcome) -> bool:
     """Whether somebody was left to ask: whatever may be run again goes to a second worker."""
     tried = {worker for worker, _ in outcome.tried}
     return outcome.label == EXHAUSTED and not operation.once and len(tried) < 2
-
-
-def _has_met_one_each_time(outcome: Outcome, kinds: Sequence[str]) -> bool:
-    """An innocent one is taken for poison where somebody else took each of the three workers."""
-    strikes = sum(why in STRIKES for _, why in outcome.tried)
-    return sum(kind in TAKE_WORKERS_AWAY for kind in kinds) >= strikes >= STRIKES_MAX
 
 
 def _has_lacked_one(operation: Operation, outcome: Outcome, kinds: Sequence[str]) -> bool:

@@ -269,16 +269,28 @@ def test_a_dead_worker_is_an_excuse_for_what_is_marked_once_and_for_nothing_else
     assert tale.found() == ["C9"]
 
 
-@pytest.mark.parametrize(("kills", "found"), [(2, ["C9"]), (3, [])])
+@pytest.mark.parametrize(
+    ("kind", "begins", "strikes", "found"),
+    [
+        ("kill", (0, 1, 2), 3, []),
+        ("stop", (0, 1, 2), 3, []),
+        ("kill", (0, 1), 3, ["C9"]),
+        ("kill", (0, 1, 2), 4, ["C9"]),
+        ("kill", (0, 1, 2), 2, ["C9"]),
+        ("kill", (-0.3, -0.2, -0.1), 3, ["C9"]),
+        ("kill", (1, 1, 1), 3, ["C9"]),
+        ("latency", (0, 1, 2), 3, ["C9"]),
+    ],
+)
 def test_an_innocent_one_is_called_poisonous_only_where_each_of_its_workers_was_taken_by_another(
-    tale: Tale, kills: int, found: list[str]
+    tale: Tale, kind: str, begins: tuple[float, ...], strikes: int, found: list[str]
 ) -> None:
-    tale.asked()
-    died = ("work-1", "died")
-    tale.replied("a", 500, "poisoned", at=3, may_have_run=True, tried=(died, died, died))
+    tale.asked(via_proxy=True)
+    tried = (("work-1", "died"),) * strikes
+    tale.replied("a", 500, "poisoned", at=3, may_have_run=True, tried=tried)
     tale.ran(end=None)
-    for number in range(kills):
-        tale.broke("kill", number, number)
+    for begin in begins:
+        tale.broke(kind, begin, begin)
     assert tale.found() == found
 
 

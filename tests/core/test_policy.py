@@ -1,6 +1,6 @@
 """Whom to ask next: the sweep, waiting for somebody to come back, and the budget of retries."""
 
-from balancer.core.events import SlotAdded
+from balancer.core.events import Batching, Outcome, SlotAdded
 from balancer.core.lifecycle import Request
 from balancer.core.limits import Limits
 from balancer.core.policy import GiveUp, RetryBudget, Stranded, choose
@@ -13,6 +13,7 @@ from tests.core.story import (
     dies,
     empty,
     garbled,
+    replies,
     request,
     undelivered,
 )
@@ -281,6 +282,22 @@ def test_first_tries_leave_the_window_too() -> None:
     assert not budget.spend(1010.0, 1)
     budget.note_first_tries(1011.0, 1)
     assert budget.spend(1020.9, 1)
+
+
+def test_of_a_batch_each_first_try_counts_and_no_other() -> None:
+    story = Story(
+        pools={"x": "a", "y": "b"},
+        batching=Batching.EACH,
+        batch_max=4,
+        retry_budget=1.0,
+        retry_budget_per_worker=0,
+    )
+    story.at(story.now, request(91), *(request(number) for number in (1, 2, 3)))
+    story.at(story.now + 0.0001, answer("a", took_s=0.00001))
+    assert story.core.retry_budget(story.now) == (0, 4.0)
+    story.at(story.now + 0.0001, replies("a", *[Outcome.EMPTY] * 3))
+    assert story.at(story.now + 0.0001, answer("b", took_s=0.00001))[-1] == "2, 3 -> b together"
+    assert story.core.retry_budget(story.now) == (0, 4.0)
 
 
 def test_the_first_death_of_a_request_is_retried_whatever_the_budget_says() -> None:

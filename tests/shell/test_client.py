@@ -21,7 +21,7 @@ import pytest
 import balancer
 from balancer.client import Client
 from balancer.client.calls import LOSSES_MAX
-from balancer.client.shared_connection import SLEEP_MAX_S
+from balancer.client.shared_connection import SLEEP_MAX_S, Waiter
 from balancer.core.events import FailedTry, Reason, Why
 from balancer.errors import (
     ClusterError,
@@ -504,6 +504,12 @@ def test_no_sleep_is_so_long_that_a_ctrl_c_just_before_it_would_seem_lost(
     with balancing(silence) as up, Client(up.address) as client:
         assert client.send("never", timeout=SLEEP_MAX_S + 0.5).status == 504
     assert SLEEP_MAX_S * 900 < max(sleeps_ms) <= SLEEP_MAX_S * 1000 <= 1000
+
+
+def test_a_follower_does_not_sleep_longer_either() -> None:
+    waiter, began_at = Waiter(), monotonic()
+    assert waiter.sleep(math.inf) is None
+    assert SLEEP_MAX_S * 0.9 < monotonic() - began_at < SLEEP_MAX_S + SLACK_S
 
 
 # --- threads ------------------------------------------------------------------------------------

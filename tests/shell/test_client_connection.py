@@ -90,30 +90,6 @@ def ends() -> Iterator[Ends]:
     ours.close()
 
 
-# --- the end ------------------------------------------------------------------------------------
-
-
-def test_an_answer_on_its_way_arrives_though_more_was_asked_that_nobody_reads() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect(listener.getsockname())
-        ours = connection(listener.accept()[0])
-        client.sendall(GREETING + READY)
-        until(lambda: ours.is_greeted, lambda: ours.receive(64))
-        body = bytes(200_000)
-        assert ours.say(ENVELOPE, body)
-        ours.flush()
-        assert not ours.is_stuck, "the kernel has all of it"
-        client.sendall(request(b"another"))
-        until(lambda: bool(select.select([ours], [], [], 0)[0]), lambda: None)
-        ours.close()
-        client.settimeout(PATIENCE_S)
-        received = b""
-        while piece := client.recv(65_536):
-            received += piece
-    assert received.endswith(ENVELOPE + FRAMING.write(0, len(body)) + body)
-
-
 # --- the way in ---------------------------------------------------------------------------------
 
 

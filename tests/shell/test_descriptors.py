@@ -3,17 +3,19 @@
 import pytest
 
 from balancer import descriptors
-from balancer.kinds import WORKERS_MAX
 
 
 @pytest.mark.parametrize(
-    ("all_of_them", "clients"),
-    [(1 << 20, (1 << 20) - 73_792), (147_584, 73_792), (4096, 2048), (1024, 512), (20, 10)],
+    ("all_of_them", "workers", "clients"),
+    [
+        (1 << 20, 4, (1 << 20) - 4672),
+        (1 << 20, 1000, (1 << 20) - 18_064),
+        (9344, 4, 4672),
+        (4096, 4, 2048),
+        (20, 4, 10),
+    ],
 )
-def test_clients_leave_enough_for_all_workers_or_half(all_of_them: int, clients: int) -> None:
-    assert descriptors.for_clients(all_of_them) == clients
-
-
-def test_there_are_some_for_each_worker_and_its_successor() -> None:
-    left = 1_000_000 - descriptors.for_clients(1_000_000)
-    assert left > 2 * descriptors.OF_A_WORKER * WORKERS_MAX
+def test_clients_leave_enough_for_workers_and_their_successors_or_half(
+    all_of_them: int, workers: int, clients: int
+) -> None:
+    assert descriptors.for_clients(all_of_them, workers) == clients

@@ -477,6 +477,22 @@ def test_who_comes_when_all_places_are_taken_is_served_when_one_leaves() -> None
     context.destroy(linger=0)
 
 
+def test_of_a_burst_no_more_are_let_in_than_there_is_room_for(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with closing(Loop(connections_max=3)) as loop, ExitStack() as stack:
+        loop.frontend.bind(f"ipc://{path}")
+        for _ in range(5):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(path))
+            client.sendall(GREETING + READY + b"\x01\0\0\x01x")
+        assert len(loop.read(3)) == 3
+        deadline = time.monotonic() + PATIENCE_S
+        while not loop.full_at:
+            assert loop.turn() == []
+            assert time.monotonic() < deadline
+        assert loop.full_at == [3]
+
+
 def test_nobody_is_told_of_a_client_that_never_asked(loop: Loop, connect: Connect) -> None:
     host, _, port = loop.frontend.address.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:
