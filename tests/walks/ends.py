@@ -45,6 +45,21 @@ def refuse(books: Books, action: ev.Refuse, now: float) -> None:
         assert was_owed or is_drained, "nothing is wrong with it"
     else:
         _check_refusal(books, request, action.reason, now)
+        _leave_place(books, request)
+
+
+def _leave_place(books: Books, gone: Request) -> None:
+    """Who is turned away leaves its place below its client's limit to the next that came with it
+    and was to be refused for that limit."""
+    for number, request in books.open.items():
+        refusal = ("refused", number, Reason.CLIENT_LIMIT)
+        if request.client == gone.client and number > gone.number and refusal in books.owed:
+            earlier = [
+                n for n, one in books.open.items() if n < number and one.client == gone.client
+            ]
+            if len(earlier) < books.limits.client_limit:
+                books.pay(*refusal)
+            return
 
 
 def _check_refusal(books: Books, request: Request, reason: Reason, now: float) -> None:
