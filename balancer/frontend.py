@@ -7,7 +7,6 @@ What a request carries (how to answer it, its payload) stays here under the requ
 the request is over; the core never sees it.
 """
 
-import hashlib
 import math
 import selectors
 import socket
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import NamedTuple, cast
 
 from balancer import farewell
 from balancer.admission import Admission
@@ -33,7 +32,6 @@ from balancer.core.events import (
     RequestUnreadable,
 )
 from balancer.core.limits import Limits
-from balancer.core.records import record
 from balancer.patience import PatientSelector
 from balancer.wire import replies, requests, values
 from balancer.wire.greeting import Peer
@@ -51,8 +49,7 @@ _FRAMES_MAX = requests.FRAMES_MAX + 1
 ONCE_NAME_BYTES = 16
 
 
-@record
-class Incoming:
+class Incoming(NamedTuple):
     """An open request: how to answer it, what it wants, and the payload nobody decoded."""
 
     connection: ClientConnection
@@ -198,7 +195,8 @@ class Frontend:
         if header.hello:
             self._say(connection, envelope, replies.encode_welcome(self._life, header.id))
             return None
-        self._open[request] = Incoming(connection, envelope, header, payload)
+        # Half of what Incoming(…) takes, which is Python.
+        self._open[request] = tuple.__new__(Incoming, (connection, envelope, header, payload))
         if header is requests.NO_HEADER:
             return RequestArrived(request, connection.id, len(payload))
         return RequestArrived(
@@ -215,19 +213,18 @@ class Frontend:
     # --- the way out ------------------------------------------------------------------------------
 
     def answer(self, action: Answer) -> None:
-        incoming, slot = self._open.pop(action.request), action.worker.slot
-        body = replies.encode_answer(
-            action.reply, slot, action.attempts, action.tried, incoming.header.id
-        )
-        self._say(incoming.connection, incoming.envelope, body)
+        connection, envelope, header, _ = self._open.pop(action.request)
+        slot = action.worker.slot
+        body = replies.encode_answer(action.reply, slot, action.attempts, action.tried, header.id)
+        self._say(connection, envelope, body)
 
     def refuse(self, action: Refuse) -> None:
         unreadable = self._unreadable.pop(action.request, None)
         if unreadable is not None:
             connection, envelope, id = unreadable
         else:
-            incoming = self._open.pop(action.request)
-            connection, envelope, id = incoming.connection, incoming.envelope, incoming.header.id
+            connection, envelope, header, _ = self._open.pop(action.request)
+            id = header.id
         self._say(connection, envelope, replies.encode_refusal(action, id))
 
     def forget(self, action: Forget) -> None:
@@ -277,5 +274,7 @@ def once_name(header: requests.Header) -> bytes | None:
     what is kept of many ids does not depend on how long they are."""
     if not header.once or header.id is None:
         return None
+    import hashlib  # It loads all of OpenSSL, and most clusters never need it.
+
     kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)
     return hashlib.blake2b(kind + id, digest_size=ONCE_NAME_BYTES).digest()

@@ -155,17 +155,16 @@ class Link:
     def read_reply(self) -> Event | None:
         """The reply that has arrived; after None, ``read`` tells what else has happened. To a
         request there is one reply, so there are no more."""
+        owed, stream = self._owed, self._stream
         frames: Sequence[Part] | None = None
-        if not self._owed:
-            pass
-        elif self._is_streaming and self._stream is not None:
-            frames = self._stream.receive()
-        else:
-            frames = self._port.receive(self._owed + _FRAMES_BESIDE)
+        if owed and stream is not None and self._is_streaming:
+            frames = stream.receive()
+        elif owed:
+            frames = self._port.receive(owed + _FRAMES_BESIDE)
         if frames is None:
             self._look_at_others()
             return None
-        if self._is_pinging or self._owed > 1:
+        if owed > 1 or self._is_pinging:
             return self._unusual_reply(frames)
         self._owed = 0
         reply = decode_worker_reply(frames, self._max_body_bytes, self.is_ours)

@@ -2,6 +2,7 @@
 
 import selectors
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import zmq
 
@@ -44,7 +45,8 @@ class Links:
 
     def replies(self) -> Iterator[Event]:
         """Of those whose descriptor told of one; the others are for ``read_rest``."""
-        links, self._replying = self._replying, []
+        links = self._replying.copy()
+        self._replying.clear()
         for link in links:
             if self.open.get(link.worker) is link:  # not closed since it was seen to be ready
                 event = link.read_reply()
@@ -116,9 +118,8 @@ class Links:
         self.open[worker] = link
         deaths, *replies = link.filenos()
         for descriptor in replies:
-            self._selector.register(
-                descriptor, selectors.EVENT_READ, lambda: self._replying.append(link)
-            )
+            note = partial(self._replying.append, link)
+            self._selector.register(descriptor, selectors.EVENT_READ, note)
         self._selector.register(deaths, selectors.EVENT_READ, lambda: self._watch(link))
         self.touched[link] = None
 

@@ -22,6 +22,7 @@ from balancer.core.events import (
     Readmitted,
     Reason,
     Refuse,
+    ReplyArrived,
     ReplyDropped,
     RequestArrived,
     RequestId,
@@ -39,7 +40,6 @@ from balancer.stories import OneTry, Stories, Story
 UNCOUNTED_MAX = 256
 NAMES_MAX = 3
 """Of the requests that a worker holds, so many are named."""
-_ARRIVALS = {RequestArrived, RequestUnreadable}
 _QUIET = {Reason.MALFORMED, Reason.TOO_LARGE, Reason.CLIENT_LIMIT, Reason.QUEUE_FULL}
 
 
@@ -65,30 +65,36 @@ class Observer:
 
     def note(self, now: float, event: Event | None, actions: Sequence[Action]) -> list[Line]:
         """Count what happened; the lines worth saying. ``event`` is None for expired timers."""
-        figures = self._figures
-        if type(event) in _ARRIVALS:
-            figures.requests += 1
-        elif type(event) is RequestsArrived:
-            figures.requests += len(event.arrivals)
-        elif type(event) is SlotAdded:
-            figures.add(event.slot, event.pool)
+        if type(event) is not ReplyArrived:
+            self._note_event(event)
         said: list[Line] = []
+        uncounted = self._uncounted
         for number, action in enumerate(actions):
             # Almost all actions are of two kinds that say nothing.
             if type(action) is Answer and action.reply.status == 200 and not action.tried:
-                self._uncounted.append(
+                uncounted.append(
                     (action.request, action.worker, action.arrived_at, action.started_at, now)
                 )
                 if self.has_access_log:
                     said.append(self._line_of_answer(now, action, is_logged=True))
             elif type(action) is Forward and action.attempt == 1:
-                figures.first_tries += 1
+                self._figures.first_tries += 1
             else:
                 following = actions[number + 1 :]
                 said += self._admitted(now, self._note_action(now, action, following))
-        if len(self._uncounted) >= UNCOUNTED_MAX:
+        if len(uncounted) >= UNCOUNTED_MAX:
             self._count()
         return said
+
+    def _note_event(self, event: Event | None) -> None:
+        figures = self._figures
+        match event:
+            case RequestsArrived(arrivals):
+                figures.requests += len(arrivals)
+            case RequestArrived() | RequestUnreadable():
+                figures.requests += 1
+            case SlotAdded(slot, pool):
+                figures.add(slot, pool)
 
     def _count(self) -> None:
         """Catch up with those that went well."""

@@ -48,15 +48,15 @@ class Outbox:
 
     def forward(self, action: Forward) -> None:
         link = self._links.get(action.worker)
-        incoming = self._frontend.incoming(action.request)
-        if incoming.header.once and not self._may_go(action, incoming.header, link):
+        _, _, header, payload = self._frontend.incoming(action.request)
+        if header.once and not self._may_go(action, header, link):
             return
         frames = tasks.encode_task(
             self.request_name(action.request),
             action.attempt,
             action.remaining_s,
             action.expires_at if link is not None and link.is_ours else None,
-            incoming.payload,
+            payload,
             action.wants_time,
         )
         self.messages.append((action.worker, link, frames, 1))

@@ -41,8 +41,7 @@ TELL_ONCE_TIMEOUT_S = 0.25
 such requests are refused without a wait until it reads again."""
 
 
-_TOLD_AFTERWARDS = {WorkerReady, WorkerConnected}
-"""What else is to be done about these depends on what the core has made of them."""
+_OF_LINKS = {WorkerConnected, WorkerReady, WorkerLost}
 
 
 class LauncherGone(Exception):
@@ -113,7 +112,8 @@ class Server:
         transport.close()
 
     def _step(self, event: Event, now: float) -> None:
-        if type(event) is WorkerLost:
+        is_of_link = type(event) in _OF_LINKS
+        if is_of_link and isinstance(event, WorkerLost):
             self._note_loss(event)
         actions = self._dispatcher.step(event, now)
         if actions:
@@ -121,10 +121,11 @@ class Server:
         lines = self._observer.note(now, event, actions)
         if lines:
             self._log(lines)
-        if type(event) in _TOLD_AFTERWARDS:
+        if is_of_link:
             self._tell_of(event)
 
     def _tell_of(self, event: Event) -> None:
+        """What else there is to do depends on what the core has made of it."""
         if isinstance(event, WorkerReady):
             self._note_ready(event)
         elif isinstance(event, WorkerConnected):

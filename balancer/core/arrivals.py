@@ -29,11 +29,7 @@ class Arrivals:
 
     def accept_all(self, event: RequestsArrived, now: float) -> None:
         """As if one came after the other, where nobody can have several of them."""
-        placing = self._placing
-        if not self._may_share(len(event.arrivals)):
-            for arrived in event.arrivals:
-                self.accept(arrived, now)
-            return
+        placing, may_share = self._placing, self._may_share(len(event.arrivals))
         choice: Choice | None = None
         for arrived in event.arrivals:
             request = self._requests.take_in(arrived, now)
@@ -43,6 +39,9 @@ class Arrivals:
                 choice = choose(request, self._pools.order)
             if not isinstance(choice, Member):
                 placing.follow(choice, request, now, is_joining=True)
+            elif not may_share:
+                placing.follow(choice, request, now, is_joining=True)
+                choice = None  # it is busy with that one now
             elif choice.state is _IDLE and placing.has_room_for(request):
                 placing.wait_for(choice.pool, request, now)
                 self._joined[choice.pool.name] = choice.pool

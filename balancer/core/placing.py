@@ -282,11 +282,7 @@ class Placing:
         if member.try_alarm is None or member.try_alarm.when > expires_at:
             self._deadlines.cancel(member.try_alarm)
             member.try_alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker))
-        limits = self.limits
-        patience_ends_at = now + limits.try_timeout_s
-        give_up_at = max(expires_at, patience_ends_at) + limits.hang_kill_after_s
-        is_last_resort = member.state is _EJECTED
-        member.held = Held(requests, now, expires_at, patience_ends_at, give_up_at, is_last_resort)
+        member.held = Held(requests, now, expires_at, self.limits, member.state is _EJECTED)
         self._pools.move(member, _FORWARDED)
 
     def fail_try(self, request: Request, member: Member, why: Why, now: float) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from balancer.core.deadlines import Alarm
 from balancer.core.events import Batching, RequestId, WorkerId
+from balancer.core.limits import Limits
 from balancer.core.service_time import ServiceTime
 
 
@@ -72,11 +73,8 @@ class Held:
     """One, or those of a batch in their order."""
     started_at: float
     expires_at: float
-    patience_ends_at: float
-    """When it has had all the time that a worker gets. A client's impatience is no reason to blame
-    it: with less time than this, running out of it is not the worker's fault."""
-    give_up_at: float
-    """When the worker is given up as hanging."""
+    limits: Limits
+    """Those of that time: they hold to the end."""
     is_last_resort: bool
     """The worker was ejected when it got the try."""
     alarm: Alarm | None = None
@@ -85,7 +83,18 @@ class Held:
     @property
     def is_full(self) -> bool:
         """It has all the time that a try can have."""
-        return self.expires_at >= self.patience_ends_at
+        return self.expires_at >= self._patience_ends_at
+
+    @property
+    def give_up_at(self) -> float:
+        """When the worker is given up as hanging."""
+        return max(self.expires_at, self._patience_ends_at) + self.limits.hang_kill_after_s
+
+    @property
+    def _patience_ends_at(self) -> float:
+        """When it has had all the time that a worker gets. A client's impatience is no reason to
+        blame it: with less time than this, running out of it is not the worker's fault."""
+        return self.started_at + self.limits.try_timeout_s
 
 
 class Member:

@@ -36,7 +36,7 @@ def decode_worker_reply(
     value = frames[-1]
     if len(frames) > 2 or len(value) > max_body_bytes:
         return _GARBLED
-    if is_trusted and value and len(frames) == 1 and type(value) is bytes:
+    if is_trusted and len(frames) == 1 and value and type(value) is bytes:
         return WorkerReply(_ANSWER, 200, value)
     try:
         if len(frames) == 1:

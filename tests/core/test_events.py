@@ -4,7 +4,22 @@ from typing import Any, get_args
 
 import pytest
 
-from balancer.core.events import STATUS, Action, Event, Reason, Refuse, RequestId, WorkerId
+from balancer.core.events import (
+    STATUS,
+    Action,
+    Answer,
+    DrainTimedOut,
+    Ejected,
+    Event,
+    Outcome,
+    Readmitted,
+    Reason,
+    Refuse,
+    Released,
+    RequestId,
+    WorkerId,
+    WorkerReply,
+)
 
 
 def test_every_reason_has_its_status() -> None:
@@ -44,3 +59,17 @@ def test_changing_a_fact_is_an_error_to_the_type_checker() -> None:
 
 def test_a_restarted_worker_is_somebody_else() -> None:
     assert WorkerId("a", 1) != WorkerId("a", 2)
+
+
+def test_facts_are_the_same_if_what_they_say_is() -> None:
+    answer = Answer(RequestId(1), A, WorkerReply(Outcome.ANSWER), 1, (), arrived_at=1.0)
+    later = Answer(RequestId(1), A, WorkerReply(Outcome.ANSWER), 1, (), arrived_at=2.0)
+    assert answer == later, "whoever watches alone needs the dates"
+    assert hash(answer) == hash(later)
+    assert answer != Answer(RequestId(2), A, WorkerReply(Outcome.ANSWER), 1, ())
+    assert Released(A) != Readmitted(A), "they say it of different things"
+    assert {DrainTimedOut(), DrainTimedOut()} == {DrainTimedOut()}
+    assert repr(Ejected(A, duration_s=5.0)) == f"Ejected(worker={A!r}, duration_s=5.0)"
+
+
+A = WorkerId("a", 1)

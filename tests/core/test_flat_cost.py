@@ -61,6 +61,15 @@ def test_it_does_not_grow_with_those_that_wait(batch_max: int) -> None:
     assert 0 < costs[1] <= costs[0]
 
 
+def test_where_nobody_is_free_is_found_out_once_for_all_that_come_together() -> None:
+    story = workers(1)
+    story.at(story.now, request(1))
+    many = RequestsArrived(tuple(map(request, range(10, 42))))
+    one_by_one = workers(1)
+    one_by_one.at(one_by_one.now, request(1))
+    assert calls(story, many) < calls(one_by_one, *many.arrivals) - 3 * len(many.arrivals)
+
+
 BATCHES = """
 import sys
 from itertools import count

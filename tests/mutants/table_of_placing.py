@@ -74,10 +74,6 @@ PLACING: dict[str, Slips] = {
             "        if request.deadline - now < self.limits.try_start_min_s:\n",
             "        if request.deadline < now:\n",
         ),
-        "a client's impatience kills workers": (
-            "give_up_at = max(expires_at, patience_ends_at) + limits",
-            "give_up_at = expires_at + limits",
-        ),
         "poison is never stopped": (
             "elif request.strikes >= self.limits.strikes:",
             "elif request.strikes > self.limits.strikes:",

@@ -34,7 +34,7 @@ WORKERS: dict[str, Slips] = {
         ),
         "a reply does not stop its timeout": (
             "        if held is None:\n            return\n        if now < held.expires_at:",
-            "        held = held or Held((), now, now, now, False, False)\n"
+            "        held = held or Held((), now, now, self.limits, False)\n"
             "        if now < held.expires_at:",
         ),
         "a ready worker is still waited for": (
@@ -134,6 +134,10 @@ WORKERS: dict[str, Slips] = {
         ),
     },
     "pool.py": {
+        "a client's impatience kills workers": (
+            "return max(self.expires_at, self._patience_ends_at) + self",
+            "return self.expires_at + self",
+        ),
         "the ejected are not counted back": (
             "(state is State.EJECTED) - (before is State.EJECTED)",
             "state is State.EJECTED",
