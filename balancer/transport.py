@@ -26,9 +26,9 @@ from balancer.core.events import (
     Released,
 )
 from balancer.core.limits import Limits
+from balancer.forwarder import Forwarder
 from balancer.frontend import Frontend
 from balancer.links import Links
-from balancer.outbox import Outbox
 from balancer.patience import PatientSelector
 
 STALL_S = 0.02
@@ -76,14 +76,14 @@ class Transport:
         )
         self._numbers = count(1)
         self._events: list[Event] = []
-        self._outbox = Outbox(
+        self._forwarder = Forwarder(
             self.frontend, self.links.open, boot, tell_once, self.emit, self.links.note_undelivered
         )
         self._napping_until = 0.0
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._performers: dict[type[Action], Callable[[Any], None]] = {
-            Forward: self._outbox.forward,
-            ForwardBatch: self._outbox.forward_batch,
+            Forward: self._forwarder.forward,
+            ForwardBatch: self._forwarder.forward_batch,
             Answer: self.frontend.answer,
             Refuse: self.frontend.refuse,
             Forget: self.frontend.forget,
@@ -154,13 +154,11 @@ class Transport:
         if requests_first:
             yield from self._requests()
         yield from self.links.replies()
-        # Before deaths are told: what was decided for a dead worker just now certainly never left.
-        self.flush()
         if self.links.touched:
             self.links.read_rest()
             yield from self._take_emitted()
-            self.flush()
         if not requests_first:
+            self.flush()
             yield from self._requests()
 
     def _requests(self) -> Iterator[Event]:
@@ -199,8 +197,8 @@ class Transport:
         self._performers[kind] = perform_and_tell
 
     def perform(self, actions: Iterable[Action]) -> None:
-        """Do what the core decided; messages leave with the next ``poll`` or ``flush``. Actions
-        that only tell of something are nobody's work here."""
+        """Do what the core decided; answers leave with the next ``poll`` or ``flush``, for there
+        may be several for a client. Actions that only tell of something are nobody's work here."""
         performer = self._performers.get
         for action in actions:
             perform = performer(type(action))
@@ -209,12 +207,10 @@ class Transport:
 
     def request_name(self, request: int) -> str:
         """The request's name in logs and for workers; no other balancer process gives it."""
-        return self._outbox.request_name(request)
+        return self._forwarder.request_name(request)
 
     def flush(self) -> None:
-        """Send what was performed since the last time, as ``poll`` does."""
-        if self._outbox.messages:
-            self._outbox.flush()
+        """Send the answers since the last time, as ``poll`` does."""
         if self.frontend.spoken_to:
             self.frontend.flush()
 

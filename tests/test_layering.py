@@ -42,7 +42,7 @@ GROUPS = {
         balancer.__main__ balancer.server balancer.transport balancer.endpoints balancer.frontend
         balancer.admission balancer.farewell balancer.listener balancer.client_connection
         balancer.patience balancer.descriptors
-        balancer.links balancer.link balancer.outbox balancer.observe balancer.figures
+        balancer.links balancer.link balancer.forwarder balancer.observe balancer.figures
         balancer.stories balancer.lines""",
     "dashboard": """
         balancer.dashboard balancer.dashboard.__main__ balancer.dashboard.serving

@@ -90,7 +90,7 @@ class Dispatcher:
     @property
     def has_idle(self) -> bool:
         """Somebody is free: a request that arrives now can be served now."""
-        return any(pool.idle for pool in self.pools)
+        return any(pool.idle for pool in self.pools.order)
 
     @property
     def is_draining(self) -> bool:

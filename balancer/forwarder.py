@@ -1,6 +1,6 @@
-"""Tasks on their way to workers: made when the core decides, sent when the turn's replies are read.
+"""Requests on their way to workers: each becomes a task, or a part of one, and leaves at once.
 
-All at one go, for then libzmq's thread is awake for most of it, instead of being woken for each.
+A worker that has replied is idle until then: whatever else follows from its reply comes after.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from balancer.link import Link
 from balancer.wire import requests, tasks
 
 
-class Outbox:
+class Forwarder:
     """``tell_once`` gets the name of a ``once`` request before any worker gets the request, which
     no worker does where the result is False."""
 
@@ -39,8 +39,6 @@ class Outbox:
         self._tell_once = tell_once
         self._emit = emit
         self._on_undelivered = on_undelivered
-        self.messages: list[tuple[WorkerId, Link | None, Sequence[Any], int]] = []
-        """What was made, for ``flush`` to send."""
 
     def request_name(self, request: int) -> str:
         """The request's name in logs and for workers; no other balancer process gives it."""
@@ -59,7 +57,7 @@ class Outbox:
             payload,
             action.wants_time,
         )
-        self.messages.append((action.worker, link, frames, 1))
+        self._send(action.worker, link, frames, 1)
 
     def forward_batch(self, action: ForwardBatch) -> None:
         link = self._links.get(action.worker)
@@ -75,14 +73,13 @@ class Outbox:
         ]
         payloads = [self._frontend.incoming(one.request).payload for one in action.tries]
         frames = tasks.encode_batch(headers, payloads)
-        self.messages.append((action.worker, link, frames, len(payloads)))
+        self._send(action.worker, link, frames, len(payloads))
 
-    def flush(self) -> None:
-        """Send what was made since the last time."""
-        for worker, link, frames, size in self.messages:
-            if link is None or not link.send(frames, size):
-                self._on_undelivered(worker, link)
-        self.messages.clear()
+    def _send(
+        self, worker: WorkerId, link: Link | None, frames: Sequence[Any], requests: int
+    ) -> None:
+        if link is None or not link.send(frames, requests):
+            self._on_undelivered(worker, link)
 
     def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
         """Of a request marked ``once`` the launcher is told first; and whether it was delivered
