@@ -96,6 +96,8 @@ class Frontend:
         """Who may have something to ``read``, in the order of their turns."""
         self.spoken_to: dict[ClientConnection, None] = {}
         """To whom something has been said, for ``flush`` to send."""
+        self.has_urgent = False
+        """Not all requests are of the same priority."""
         self.replies_undelivered = 0
 
     # --- the address ------------------------------------------------------------------------------
@@ -199,6 +201,7 @@ class Frontend:
         self._open[request] = tuple.__new__(Incoming, (connection, envelope, header, payload))
         if header is requests.NO_HEADER:
             return RequestArrived(request, connection.id, len(payload))
+        self.has_urgent |= header.priority != requests.NO_HEADER.priority
         return RequestArrived(
             request,
             connection.id,

@@ -108,7 +108,7 @@ class Transport:
         patience_s = self._patience_s(until)
         has_napped = nobody_is_free and self._nap(patience_s)
         self._look(self._patience_s(until) if has_napped else patience_s)
-        yield from self._news(requests_first=has_napped)
+        yield from self._news(requests_first=has_napped and self.frontend.has_urgent)
         if until is not None and time.monotonic() > until + STALL_S:
             yield from self._settle()
         self.flush()
@@ -147,8 +147,8 @@ class Transport:
         return bool(ready)
 
     def _news(self, *, requests_first: bool = False) -> Iterator[Event]:
-        """Replies before requests, for they free workers; but requests that were made to wait come
-        before what would else overtake them."""
+        """Replies before requests, for they free workers; but among requests that were made to wait
+        there may be one that is more urgent than what the worker would get."""
         if self._events:
             yield from self._take_emitted()
         if requests_first:

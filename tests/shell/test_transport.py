@@ -359,16 +359,23 @@ def test_what_is_due_does_not_wait_because_nobody_is_free(
     assert time.monotonic() - asked_at < PATIENCE_S / 2
 
 
-def test_a_reply_is_not_waited_for_and_what_lay_unread_comes_before_it(
-    loop: Loop, worker: Peer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("priority", "order"),
+    [(1, [ReplyArrived, RequestArrived]), (2, [RequestArrived, ReplyArrived])],
+)
+def test_a_reply_comes_before_what_lay_unread_unless_that_may_be_more_urgent_than_others(
+    loop: Loop,
+    worker: Peer,
+    monkeypatch: pytest.MonkeyPatch,
+    priority: int,
+    order: list[type[Event]],
 ) -> None:
-    """Or it would be overtaken by what came after it."""
     loop.connect(worker.address)
-    loop.forward(loop.request("work"))
+    loop.forward(loop.request("work", priority=priority))
     worker.receive()
     _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
     worker.reply(msgpack.packb("done"))
-    assert _poll(loop, PATIENCE_S) == [RequestArrived, ReplyArrived]
+    assert _poll(loop, PATIENCE_S) == order
 
 
 def test_what_does_not_come_from_clients_is_not_waited_for(
