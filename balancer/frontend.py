@@ -94,7 +94,10 @@ class Frontend:
         self._connections: set[ClientConnection] = set()
         self.readable: dict[ClientConnection, None] = {}
         """Who may have something to ``read``, in the order of their turns."""
-        self.spoken_to: dict[ClientConnection, None] = {}
+        self._answers: list[Answer] = []
+        self.answer: Callable[[Answer], None] = self._answers.append
+        """Answer with the next ``flush``: what a worker does next comes before what it has done."""
+        self._spoken_to: dict[ClientConnection, None] = {}
         """To whom something has been said, for ``flush`` to send."""
         self.has_urgent = False
         """Not all requests are of the same priority."""
@@ -215,7 +218,7 @@ class Frontend:
 
     # --- the way out ------------------------------------------------------------------------------
 
-    def answer(self, action: Answer) -> None:
+    def _say_answer(self, action: Answer) -> None:
         connection, envelope, header, _ = self._open.pop(action.request)
         slot = action.worker.slot
         body = replies.encode_answer(action.reply, slot, action.attempts, action.tried, header.id)
@@ -235,27 +238,31 @@ class Frontend:
 
     def _say(self, connection: ClientConnection, envelope: bytes, body: bytes) -> None:
         if connection.say(envelope, body):
-            self.spoken_to[connection] = None
+            self._spoken_to[connection] = None
         else:
             # The client is gone, or does not read. Nobody else suffers.
             self.replies_undelivered += 1
 
     def flush(self) -> None:
-        """Send what has been said since the last time."""
-        for connection in self.spoken_to:
+        """Send what there is to say since the last time."""
+        if self._answers:
+            for action in self._answers:
+                self._say_answer(action)
+            self._answers.clear()
+        for connection in self._spoken_to:
             if not connection.is_stuck:
                 connection.flush()
                 if connection.is_stuck:
                     self._watch_room(connection)
                 elif connection.has_ended:
                     self.readable[connection] = None  # to be closed there
-        self.spoken_to.clear()
+        self._spoken_to.clear()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def _close(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
-        self.spoken_to.pop(connection, None)
+        self._spoken_to.pop(connection, None)
         self.readable.pop(connection, None)
         self._selector.unregister(connection)
         connection.has_ended = True

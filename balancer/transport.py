@@ -211,8 +211,7 @@ class Transport:
 
     def flush(self) -> None:
         """Send the answers since the last time, as ``poll`` does."""
-        if self.frontend.spoken_to:
-            self.frontend.flush()
+        self.frontend.flush()
 
     # --- later, and the end -------------------------------------------------------------------
 
