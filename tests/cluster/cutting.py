@@ -15,7 +15,8 @@ def work(request: Any) -> int:
     """Take ``sleep_s``, or as long as there is no file ``until``; before it ``cut`` the
     connection, now or for as long as we live."""
     if request.get("cut") == "now":
-        assert cut() == 2  # what goes by ZeroMQ, and the stream beside it
+        connections = cut()
+        assert connections == 2, connections  # what goes by ZeroMQ, and the stream beside it
     elif request.get("cut") == "always":
         threading.Thread(target=cut_always, daemon=True).start()
     time.sleep(request.get("sleep_s", 0.0))
@@ -25,19 +26,26 @@ def work(request: Any) -> int:
 
 
 def cut() -> int:
-    """How many connections to our own socket files were shut down."""
-    return sum(_shut_down(int(descriptor)) for descriptor in os.listdir("/proc/self/fd"))
+    """How many connections to our own socket files were shut down. All are found before the first
+    ends: that is the end of the others, too, as soon as the balancer sees it."""
+    ours = [one for one in map(int, os.listdir("/proc/self/fd")) if _is_ours(one)]
+    copies: list[socket.socket] = []
+    for descriptor in ours:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            copies.append(socket.socket(fileno=os.dup(descriptor)))
+    for copy in copies:
+        with copy, contextlib.suppress(OSError):  # not connected any more
+            copy.shutdown(socket.SHUT_RDWR)
+    return len(copies)
 
 
-def _shut_down(descriptor: int) -> bool:
-    with contextlib.suppress(OSError):  # closed meanwhile, or not connected
+def _is_ours(descriptor: int) -> bool:
+    with contextlib.suppress(OSError):  # closed meanwhile
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return False
         with socket.socket(fileno=os.dup(descriptor)) as copy:
             is_ours = copy.family == socket.AF_UNIX and "/failover-cluster-" in copy.getsockname()
-            if is_ours and not copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                copy.shutdown(socket.SHUT_RDWR)
-                return True
+            return is_ours and not copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     return False
 
 
