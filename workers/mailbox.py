@@ -38,6 +38,8 @@ class Mailbox:
         self._answer: Callable[[list[bytes]], None] = rep.send
         """How the last message is answered."""
         self._rep_fd, self._stream_fd = rep.fileno(), _NOBODY
+        self._usual: list[tuple[int, int]] | None = None
+        """What is almost always the news: there is something by the stream, and nothing else."""
         self._poll = poll()
         for source in (stop, rep, self._listener):
             if source is not None:
@@ -46,7 +48,13 @@ class Mailbox:
     def receive(self) -> list[Blob] | None:
         """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
         while not self._stop.is_given:
-            ready = dict(self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS))
+            events = self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS)
+            if events == self._usual and not self._must_look:
+                frames = self._receive_by_stream(POLLIN)
+                if frames is not None:
+                    return frames
+                continue
+            ready = dict(events)
             frames = self._take(ready)
             if frames is not None:
                 return frames
@@ -106,13 +114,14 @@ class Mailbox:
             return
         self._stream = Stream(_socket.socket(fileno=descriptor), self._max_body_bytes)
         self._stream_fd = self._stream.fileno()
+        self._usual = [(self._stream_fd, POLLIN)]
         self._poll.register(self._stream_fd, POLLIN)
 
     def _close_stream(self) -> None:
         if self._stream is not None:
             self._poll.unregister(self._stream_fd)
             self._stream.close()
-            self._stream, self._stream_fd = None, _NOBODY
+            self._stream, self._stream_fd, self._usual = None, _NOBODY, None
 
     def close(self) -> None:
         """The balancer sees it, and asks nothing more. The REP socket is its owner's to close."""

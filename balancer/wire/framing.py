@@ -21,6 +21,7 @@ def _head(count: int) -> Struct:
 
 
 _OF_ONE, _OF_TWO = _head(1), _head(2)
+_ONE_AT, _TWO_AT = _OF_ONE.size, _OF_TWO.size
 
 
 def encode_head(frames: Sequence[bytes]) -> bytes:
@@ -93,15 +94,16 @@ class Assembler:
 
 def _read_whole(data: bytes) -> list[bytes] | None:
     """The frames, if this is just one message."""
-    if len(data) >= _OF_ONE.size:
+    if len(data) >= _TWO_AT:
         # As with others below, but for what comes all the time it takes a third.
-        count, length = _OF_ONE.unpack_from(data)
-        if count == 1 and length == len(data) - _OF_ONE.size:
-            return [data[_OF_ONE.size :]]
-        if count == 2 and len(data) >= _OF_TWO.size:
-            end = _OF_TWO.size + length
-            if _OF_TWO.unpack_from(data)[2] == len(data) - end:
-                return [data[_OF_TWO.size : end], data[end:]]
+        count, first_bytes, second_bytes = _OF_TWO.unpack_from(data)
+        if count == 1 and first_bytes == len(data) - _ONE_AT:
+            return [data[_ONE_AT:]]
+        end = _TWO_AT + first_bytes
+        if count == 2 and second_bytes == len(data) - end:
+            return [data[_TWO_AT:end], data[end:]]
+    elif len(data) >= _ONE_AT and _OF_ONE.unpack_from(data) == (1, len(data) - _ONE_AT):
+        return [data[_ONE_AT:]]
     lengths = _read_head(data)
     start = _head(len(lengths)).size
     return _split(data, start, lengths) if lengths and start + sum(lengths) == len(data) else None
