@@ -14,7 +14,7 @@ class PatientSelector(selectors.BaseSelector):
     def __init__(self) -> None:
         self._all = selectors.DefaultSelector()
         self._urgent = selectors.DefaultSelector()
-        # It is one descriptor itself: to ask that costs a third of a look at each one in it.
+        # It is a descriptor itself: to ask that one costs less than half of asking who it is.
         self._alarm = poll()
         self._alarm.register(self._urgent, POLLIN)
 
