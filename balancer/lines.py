@@ -147,7 +147,9 @@ def readmitted(action: Readmitted) -> Line:
 
 
 def left_out(number: int, *, is_logged: bool) -> Line:
-    return Line("warning", f"{number} lines about requests left out", {}, is_logged)
+    """The log and whoever watches each have their own number."""
+    fields = {} if is_logged else {"event": "left_out"}
+    return Line("warning", f"{number} lines about requests left out", fields, is_logged)
 
 
 def ms(duration_s: float) -> float:

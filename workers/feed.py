@@ -8,7 +8,7 @@ from typing import Any
 
 EVENTS_MAX = 1000
 """Of requests, and of everything else."""
-_OF_REQUESTS = {"try_failed", "failed_over", "refused", "handler_error", "malformed"}
+_OF_REQUESTS = {"try_failed", "failed_over", "refused", "handler_error", "malformed", "left_out"}
 
 Record = dict[str, Any]
 
@@ -31,7 +31,8 @@ class Feed:
 
     def publish(self, record: Record) -> None:
         self._number += 1
-        kept = self._of_requests if record["event"] in _OF_REQUESTS else self._others
+        # Whatever a balancer says, its launcher must not fail for it: it may lack a name.
+        kept = self._of_requests if record.get("event") in _OF_REQUESTS else self._others
         kept.append((self._number, record))
         for tell in list(self._followers):
             tell(record)

@@ -15,6 +15,7 @@ import pytest
 
 from balancer import Client
 from balancer.control import ask, connect
+from balancer.lines import LINES_BURST
 from tests.cluster.running import Cluster, run_cluster_command, wait_until
 
 SLOW = ("workers.demo:slow", "-w", "2", "--try-timeout", "500ms", "--deadline", "5s")
@@ -102,6 +103,20 @@ def test_what_is_too_ordinary_for_the_log_is_told_to_who_watches() -> None:
             empty = watcher.wait_for(event="try_failed", why="empty", worker="server1-1")
         assert empty["level"] == "info"
         assert "got an empty reply" not in cluster.log()
+
+
+def test_in_a_storm_who_watches_is_told_how_much_was_left_out() -> None:
+    handlers = ("workers.demo:server1", "workers.demo:server2")
+    with Cluster(*handlers) as cluster, Client(cluster.address) as client:
+        cluster.wait_for_workers(2)
+        with Watcher(cluster, "--last", "0") as watcher:
+            wait_until(lambda: client.call("world") and watcher.events())
+            answers = list(client.map(["world"] * 2 * LINES_BURST))
+            assert len(answers) == 2 * LINES_BURST
+            wait_until(lambda: client.call("world") and "left_out" in str(watcher.events()))
+            told = watcher.wait_for(event="left_out")
+        assert told["text"].endswith("lines about requests left out")
+        assert cluster.launcher.poll() is None, cluster.log()
 
 
 def test_a_hang_brings_the_stack_and_the_status_shows_it(cluster: Cluster) -> None:

@@ -21,6 +21,13 @@ def test_the_latest_come_in_their_order_whatever_they_are_about() -> None:
     assert feed.latest(0) == []
 
 
+def test_what_has_no_name_is_kept_and_told_like_anything_else() -> None:
+    feed, told = Feed(), list[Record]()
+    feed.follow(told.append)
+    feed.publish({"text": "of a balancer that knows no better"})
+    assert feed.latest(1) == told == [{"text": "of a balancer that knows no better"}]
+
+
 def test_a_storm_of_requests_washes_away_no_death() -> None:
     feed = Feed()
     feed.publish(event("death", "died"))

@@ -332,6 +332,16 @@ def test_what_was_left_out_is_told_at_the_end_if_no_line_follows(story: Story) -
     assert list(story.observer.last_lines()) == []
 
 
+def test_what_is_left_out_for_those_who_watch_has_a_name_for_machines(story: Story) -> None:
+    story.observer.is_watched = True
+    for number in range(LINES_BURST + 7):
+        request = RequestId(number)
+        story.at(NOW, arrived(request), Refuse(request, Reason.CLIENT_LIMIT))
+    (line,) = story.observer.last_lines()
+    assert (line.is_logged, line.fields) == (False, {"event": "left_out"})
+    assert line.text == "7 lines about requests left out"
+
+
 def test_what_was_left_out_is_told_with_the_next_line() -> None:
     throttle = Throttle()
     for _ in range(LINES_BURST):
