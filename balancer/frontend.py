@@ -11,6 +11,8 @@ import math
 import selectors
 import socket
 import sys
+from _blake2 import blake2b  # as hashlib does, which would load all of OpenSSL
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -94,13 +96,13 @@ class Frontend:
         self._connections: set[ClientConnection] = set()
         self.readable: dict[ClientConnection, None] = {}
         """Who may have something to ``read``, in the order of their turns."""
-        self._answers: list[Answer] = []
+        self._answers: deque[Answer] = deque()
         self.answer: Callable[[Answer], None] = self._answers.append
         """Answer with the next ``flush``: what a worker does next comes before what it has done."""
         self._spoken_to: dict[ClientConnection, None] = {}
         """To whom something has been said, for ``flush`` to send."""
-        self.has_urgent = False
-        """Not all requests are of the same priority."""
+        self.has_priorities = False
+        """Somebody has sent a request of another priority than the usual one."""
         self.replies_undelivered = 0
 
     # --- the address ------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ class Frontend:
         self._open[request] = tuple.__new__(Incoming, (connection, envelope, header, payload))
         if header is requests.NO_HEADER:
             return RequestArrived(request, connection.id, len(payload))
-        self.has_urgent |= header.priority != requests.NO_HEADER.priority
+        self.has_priorities |= header.priority != requests.NO_HEADER.priority
         return RequestArrived(
             request,
             connection.id,
@@ -245,10 +247,8 @@ class Frontend:
 
     def flush(self) -> None:
         """Send what there is to say since the last time."""
-        if self._answers:
-            for action in self._answers:
-                self._say_answer(action)
-            self._answers.clear()
+        while self._answers:  # none is kept beside its copy, which may be large
+            self._say_answer(self._answers.popleft())
         for connection in self._spoken_to:
             if not connection.is_stuck:
                 connection.flush()
@@ -284,7 +284,5 @@ def once_name(header: requests.Header) -> bytes | None:
     what is kept of many ids does not depend on how long they are."""
     if not header.once or header.id is None:
         return None
-    import hashlib  # It loads all of OpenSSL, and most clusters never need it.
-
     kind, id = (b"s", header.id.encode()) if isinstance(header.id, str) else (b"b", header.id)
-    return hashlib.blake2b(kind + id, digest_size=ONCE_NAME_BYTES).digest()
+    return blake2b(kind + id, digest_size=ONCE_NAME_BYTES).digest()

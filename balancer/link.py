@@ -98,6 +98,10 @@ class Link:
         """What it owes a reply to went by the stream, and so will the reply."""
         self._is_spent = False
         """Its stream has ended: what it owes is the last that it gives."""
+        self._has_refused = False
+        """The last task was certainly not delivered."""
+        self._exit_cause: str | None = None
+        """How its process has ended, if the launcher says so."""
         self._socket = context.socket(zmq.REQ)
         self._port = Port(self._socket)
         self._configure()
@@ -134,7 +138,10 @@ class Link:
         The wake-up of its reply is not swallowed: libzmq looks for news when a send begins, and
         the reply cannot come before the last frame has left.
         """
-        if self._lost is not None or self._owed or self._is_spent:
+        if self._owed:
+            return False
+        if self._lost is not None or self._is_spent:
+            self._has_refused = True
             return False
         stream = self._stream
         if stream is not None and sum(map(len, frames)) < LARGE_BYTES:
@@ -143,6 +150,7 @@ class Link:
             self._is_streaming, is_sent = False, self._send(frames)
         if is_sent:
             self._owed = requests
+        self._has_refused = not is_sent
         return is_sent
 
     def _send(self, frames: Sequence[Any]) -> bool:
@@ -205,6 +213,8 @@ class Link:
         self.watch()
         if self._is_spent and not self._owed:
             self._lose("its connection closed")
+        if self._exit_cause is not None:
+            self._lose(self._exit_cause)
         if self._is_new:
             self._is_new = False
             yield WorkerConnected(self.worker, self._beside_older)
@@ -218,7 +228,7 @@ class Link:
             yield from self._replies()
             # What it never read certainly did not reach it; only a stream tells.
             is_unread = self._stream is not None and self._stream.was_unread
-            yield WorkerLost(self.worker, self._lost, undelivered=is_unread)
+            yield WorkerLost(self.worker, self._lost, undelivered=is_unread or self._has_refused)
 
     def watch(self) -> None:
         """Look what became of it, so that ``send`` knows of its death. ``read`` tells the rest."""
@@ -227,6 +237,10 @@ class Link:
                 self._is_new = True
             else:
                 self._lose(_LOST.get(event, "its link broke"))
+
+    def note_exit(self, cause: str) -> None:
+        """Its process has ended: what it has said by now is all; the next ``read`` tells of it."""
+        self._exit_cause = cause
 
     def close(self) -> None:
         self._monitor.close()

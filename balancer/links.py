@@ -55,20 +55,21 @@ class Links:
                 else:
                     self.touched[link] = None
 
-    def read_rest(self) -> None:
-        """Emit what else there is. Who is lost is closed."""
+    def read_rest(self) -> Iterator[Event]:
+        """What else there is. Who is lost is closed just before that is told, and not with all the
+        others: what is decided for it meanwhile is refused, which its loss then tells of."""
         touched, self.touched = self.touched, {}
         for link in touched:
-            self._read(link)
+            if self._is_open(link):
+                yield from self._read(link)
 
-    def _read(self, link: Link) -> None:
-        if not self._is_open(link):
-            return
+    def _read(self, link: Link) -> Iterator[Event]:
         for event in link.read():
-            self._emit(event)
             if isinstance(event, WorkerLost):
                 self._close(link)
-                return
+            yield event
+            if not self._is_open(link):
+                return  # lost, or released by what was decided because of the event
         stream = link.spent_stream()
         if stream is not None:
             self._selector.unregister(stream)
@@ -148,10 +149,8 @@ class Links:
         def give_up() -> None:
             link = self.open.get(worker)
             if link is not None:
-                self._read(link)
-            if link is not None and self._is_open(link):
-                self._emit(WorkerLost(worker, cause))
-                self._close(link)
+                link.note_exit(cause)
+                self.touched[link] = None
 
         self._after(EXIT_GRACE_S, give_up)
 

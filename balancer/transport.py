@@ -108,7 +108,7 @@ class Transport:
         patience_s = self._patience_s(until)
         has_napped = nobody_is_free and self._nap(patience_s)
         self._look(self._patience_s(until) if has_napped else patience_s)
-        yield from self._news(requests_first=has_napped and self.frontend.has_urgent)
+        yield from self._news(requests_first=has_napped and self.frontend.has_priorities)
         if until is not None and time.monotonic() > until + STALL_S:
             yield from self._settle()
         self.flush()
@@ -148,15 +148,15 @@ class Transport:
 
     def _news(self, *, requests_first: bool = False) -> Iterator[Event]:
         """Replies before requests, for they free workers; but among requests that were made to wait
-        there may be one that is more urgent than what the worker would get."""
+        there may be one that is more urgent than what the worker would get. The very first that
+        is, and the end of a client, may so come one reply late."""
         if self._events:
             yield from self._take_emitted()
         if requests_first:
             yield from self._requests()
         yield from self.links.replies()
         if self.links.touched:
-            self.links.read_rest()
-            yield from self._take_emitted()
+            yield from self.links.read_rest()
         if not requests_first:
             self.flush()
             yield from self._requests()

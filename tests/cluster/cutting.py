@@ -33,10 +33,14 @@ def cut() -> int:
     for descriptor in ours:
         with contextlib.suppress(OSError):  # closed meanwhile
             copies.append(socket.socket(fileno=os.dup(descriptor)))
-    for copy in copies:
-        with copy, contextlib.suppress(OSError):  # not connected any more
-            copy.shutdown(socket.SHUT_RDWR)
-    return len(copies)
+    return sum(map(_shut_down, copies))
+
+
+def _shut_down(connection: socket.socket) -> bool:
+    with connection, contextlib.suppress(OSError):  # not connected any more
+        connection.shutdown(socket.SHUT_RDWR)
+        return True
+    return False
 
 
 def _is_ours(descriptor: int) -> bool:

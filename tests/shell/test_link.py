@@ -429,7 +429,7 @@ def test_a_task_for_who_has_closed_its_stream_is_undelivered(streaming: Streamin
     link, _, _, stream = streaming
     stream.close()
     assert not link.send(TASK)
-    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+    assert lost(link) == WorkerLost(WORKER, "its connection closed", undelivered=True)
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
@@ -460,7 +460,7 @@ def test_the_last_reply_by_the_socket_may_come_after_the_end_of_the_stream(
     select.select(link.filenos(), [], [], PATIENCE_S)
     assert link.read_reply() == ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=ANSWER))
     assert not link.send(TASK), "that was its last"
-    assert lost(link) == WorkerLost(WORKER, "its connection closed")
+    assert lost(link) == WorkerLost(WORKER, "its connection closed", undelivered=True)
 
 
 def test_a_death_without_a_last_reply_is_told_by_the_socket(streaming: Streaming) -> None:

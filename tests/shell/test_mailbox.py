@@ -154,6 +154,32 @@ def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Pa
     signal.signal(signal.SIGTERM, before)
 
 
+def test_a_stream_that_always_has_something_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    path, before = str(tmp_path / "stream"), signal.getsignal(signal.SIGTERM)
+    served: list[bytes] = []
+    with (
+        zmq.Context() as context,
+        closing(StopSignal()) as stop,
+        closing(RepSocket(context, "tcp://127.0.0.1:*", MAX_BODY_BYTES)) as rep,
+        closing(Mailbox(rep, path, MAX_BODY_BYTES, stop)) as mailbox,
+        link(rep.endpoint) as client,
+        stream_to(path) as stream,
+    ):
+        for number in range(3):
+            stream.offer([b"stream"])
+            if number == 1:
+                client.send(b"rep")
+                assert select.select([rep], [], [], PATIENCE_S)[0]
+            while not served or served[-1] != b"stream":
+                [frame] = mailbox.receive() or []
+                mailbox.send([b"done"])
+                served.append(bytes(frame))  # type: ignore[arg-type]
+            assert received(stream) == [b"done"]
+            served.append(b"")
+    signal.signal(signal.SIGTERM, before)
+    assert b"rep" in served[:4], served
+
+
 def test_the_newest_balancer_is_served_and_the_last_one_let_go(tmp_path: Path) -> None:
     with serving("workers.demo:echo", tmp_path) as (_, _, path), stream_to(path) as older:
         assert ask_by(older, 1) == answer(1)

@@ -448,7 +448,7 @@ def test_a_worker_that_is_found_dead_by_a_once_task_is_told_of_and_closed(
     first, second = loop.next(), loop.next(timeout_s=1.0)
     assert (first, second) == (
         WorkerLost(WORKER, "it was gone already", undelivered=True),
-        WorkerLost(WORKER, "its connection closed"),
+        WorkerLost(WORKER, "its connection closed", undelivered=True),
     )
     _wait_until(lambda: descriptors() <= before)
 
@@ -481,7 +481,27 @@ def test_what_is_decided_in_the_turn_of_a_death_was_certainly_not_delivered(loop
     assert isinstance(next(events), ReplyArrived)
     loop.transport.perform([Forward(WORKER, second, 1, 2.5, 1_000.25)])
     lost = [event for event in events if isinstance(event, WorkerLost)]
-    assert [event.undelivered for event in lost] == [True, False]
+    assert [event.undelivered for event in lost] == [True, True]
+
+
+def test_of_several_that_die_together_none_is_said_to_have_had_what_it_was_just_refused(
+    loop: Loop,
+) -> None:
+    """A request that was lost with the first of them is decided to go to the second."""
+    request = loop.request("x", once=True)
+    workers = {WORKER: Peer(), OTHER: Peer()}
+    for name, worker in workers.items():
+        loop.connect(worker.address, name)
+    for name, worker in workers.items():
+        worker.close()
+        news, *_ = loop.transport.links.open[name].filenos()
+        assert select.select([news], [], [], PATIENCE_S)[0]
+    events = loop.transport.poll(until=time.monotonic() + PATIENCE_S)
+    first = next(event for event in events if isinstance(event, WorkerLost))
+    second = OTHER if first.worker == WORKER else WORKER
+    loop.transport.perform([Forward(second, request, 1, 2.5, 1_000.25)])
+    told = next(event for event in events if isinstance(event, WorkerLost))
+    assert (told.worker, told.undelivered) == (second, True)
 
 
 def test_an_exit_that_the_link_does_not_notice_is_told_by_the_launcher(

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from balancer.core.dispatcher import Dispatcher
-from balancer.core.events import Action, BatchReplied, Event, ReplyArrived, WorkerLost
+from balancer.core.events import Action, Batching, BatchReplied, Event, ReplyArrived, WorkerLost
 from tests.walks.machine import Walk
 
 
@@ -30,6 +31,19 @@ def walk(walks: type[Walk], examples: int) -> None:
 
 def test_no_walk_breaks_a_promise() -> None:
     walk(Walk, examples=200)
+
+
+@settings(max_examples=1, database=None)
+@given(st.none())  # a walk can be told only there
+def test_who_finds_the_queue_full_leaves_its_place_to_who_came_with_it(_: None) -> None:
+    """Not all that came together count against their client's limit at once."""
+    walk = Walk()
+    odd = {"queue_limit": 1, "client_limit": 2}
+    walk.begin(odd=odd, up="a1", once_names=(), batching=Batching.NONE)
+    walk.worker_dies(which=0)
+    walk.plain_requests_arrive(number=2, once=False, together=False)
+    walk.plain_requests_arrive(number=4, once=True, together=True)
+    walk.teardown()
 
 
 class TakesDeathsForUndelivered(Dispatcher):
