@@ -35,7 +35,7 @@ def test_no_walk_breaks_a_promise() -> None:
 
 @settings(max_examples=1, database=None)
 @given(st.none())  # a walk can be told only there
-def test_who_finds_the_queue_full_leaves_its_place_to_who_came_with_it(_: None) -> None:
+def test_who_finds_the_queue_full_leaves_its_place_to_who_came_with_it(nothing: None) -> None:
     """Not all that came together count against their client's limit at once."""
     walk = Walk()
     odd = {"queue_limit": 1, "client_limit": 2}
