@@ -308,3 +308,13 @@ def test_the_top_level_is_what_it_is_meant_to_be() -> None:
     )
     names = {line.split("/")[0] for line in listing.stdout.splitlines()}
     assert {name for name in names if not name.startswith(".")} == TOP_LEVEL
+
+
+@pytest.mark.parametrize("group", ["balancer process", "sockets", "wire", "core"])
+def test_nothing_is_imported_in_the_middle_of_a_request(group: str) -> None:
+    """It would take milliseconds from everybody, and a descriptor, of which there may be none."""
+    late = {
+        module: imports_of(module) - imports_of(module, at_load=True)
+        for module in GROUPS[group].split()
+    }
+    assert {module: names for module, names in late.items() if names} == {}
