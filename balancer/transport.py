@@ -158,7 +158,7 @@ class Transport:
         if self.links.touched:
             yield from self.links.read_rest()
         if not requests_first:
-            self.flush()
+            self.flush()  # for the answers not to wait until all is read
             yield from self._requests()
 
     def _requests(self) -> Iterator[Event]:

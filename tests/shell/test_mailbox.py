@@ -125,13 +125,24 @@ def test_many_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Path) -> N
         assert worker.log().split() == ["ready", "0.3", "stream"] + ["rep"] * 5
 
 
-def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Path) -> None:
-    path, before = str(tmp_path / "stream"), signal.getsignal(signal.SIGTERM)
+@contextmanager
+def opened(path: str) -> Iterator[tuple[RepSocket, Mailbox]]:
+    """A mailbox in this process, with both of its doors."""
+    before = signal.getsignal(signal.SIGTERM)
     with (
         zmq.Context() as context,
         closing(StopSignal()) as stop,
         closing(RepSocket(context, "tcp://127.0.0.1:*", MAX_BODY_BYTES)) as rep,
         closing(Mailbox(rep, path, MAX_BODY_BYTES, stop)) as mailbox,
+    ):
+        yield rep, mailbox
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Path) -> None:
+    path = str(tmp_path / "stream")
+    with (
+        opened(path) as (rep, mailbox),
         link(rep.endpoint) as first,
         link(rep.endpoint) as second,
         stream_to(path) as stream,
@@ -151,17 +162,12 @@ def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Pa
         stream.offer([b"stream"])
         serve(b"stream")
         serve(b"second")
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_stream_that_always_has_something_keeps_nobody_else_waiting(tmp_path: Path) -> None:
-    path, before = str(tmp_path / "stream"), signal.getsignal(signal.SIGTERM)
-    served: list[bytes] = []
+    path, served = str(tmp_path / "stream"), list[bytes]()
     with (
-        zmq.Context() as context,
-        closing(StopSignal()) as stop,
-        closing(RepSocket(context, "tcp://127.0.0.1:*", MAX_BODY_BYTES)) as rep,
-        closing(Mailbox(rep, path, MAX_BODY_BYTES, stop)) as mailbox,
+        opened(path) as (rep, mailbox),
         link(rep.endpoint) as client,
         stream_to(path) as stream,
     ):
@@ -176,7 +182,6 @@ def test_a_stream_that_always_has_something_keeps_nobody_else_waiting(tmp_path: 
                 served.append(bytes(frame))  # type: ignore[arg-type]
             assert received(stream) == [b"done"]
             served.append(b"")
-    signal.signal(signal.SIGTERM, before)
     assert b"rep" in served[:4], served
 
 
