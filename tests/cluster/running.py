@@ -13,7 +13,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,11 +28,17 @@ T = TypeVar("T")
 _numbers = count(1)
 
 
+PORTS_EACH = 3_000
+_runner = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_first_port = 20_000 + _runner * PORTS_EACH
+_ports = cycle(random.sample(range(_first_port, _first_port + PORTS_EACH), PORTS_EACH))
+
+
 def free_port() -> int:
-    """One that nobody has at the moment, nor is given to whoever connects somewhere: systems take
-    those from 32768 on."""
+    """One that nobody has at the moment, nor will be told by others that run tests beside us, nor
+    is given to whoever connects somewhere: systems take those from 32768 on."""
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

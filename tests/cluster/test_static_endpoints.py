@@ -52,7 +52,10 @@ def cluster_of(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
         options = ("--config", str(file), "--max-body", "200000", "--revive-grace", grace)
         clusters.append(cluster := Cluster(*options))
         cluster.start()
-        wait_until(control_path(cluster.name).exists)
+        try:
+            wait_until(control_path(cluster.name).exists)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{cluster.log()}") from None
         cluster.wait_for_workers(workers)
         return cluster
 
