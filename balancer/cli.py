@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from balancer import compiled
 from balancer.arguments import COMMANDS, ORDERS, PROGRAM, Done, parse_cluster, parse_question
 from balancer.commands import ask_cluster, check_handlers, fail
 from balancer.config import Config, load, load_name, to_toml
@@ -43,6 +44,7 @@ def _run(argv: list[str]) -> int:
 
 def _start(config: Config, read_again: Callable[[], Config]) -> int:
     _refuse_without_packages()
+    _refuse_what_is_outdated()
     _refuse_page_that_cannot_be(config)
     from workers.supervisor import run
 
@@ -81,6 +83,12 @@ def _refuse_page_that_cannot_be(config: Config) -> None:
             "the dashboard needs more packages: .venv/bin/pip install -e '.[web]', "
             "or start without --dashboard"
         )
+
+
+def _refuse_what_is_outdated() -> None:
+    complaint = compiled.complaint()
+    if complaint is not None:
+        raise ConfigError(complaint)
 
 
 def _missing(names: dict[str, str]) -> list[str]:

@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from balancer import compiled
+
 # A shell ignores SIGINT for what it starts with "&", nohup ignores SIGHUP, and both are inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -12,6 +14,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 LONG_FILES = ("tests/test_readme.py", "tests/test_style.py", "tests/chaos/", "tests/cluster/")
 """The longest first: what begins last is waited for by everybody who has nothing left to do."""
+
+
+def pytest_configure() -> None:
+    complaint = compiled.complaint()
+    if complaint is not None:
+        pytest.exit(complaint, returncode=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = {
     "front door": "run_cluster",
     "command line": """
-        balancer.cli balancer.arguments balancer.commands balancer.orders balancer.telling
-        balancer.bench.command balancer.bench.arguments balancer.top.command""",
+        balancer.cli balancer.compiled balancer.arguments balancer.commands balancer.orders
+        balancer.telling balancer.bench.command balancer.bench.arguments balancer.top.command""",
     "bench": """
         balancer.bench balancer.bench.plan balancer.bench.payload balancer.bench.schedule
         balancer.bench.load balancer.bench.killing balancer.bench.tally balancer.bench.latencies

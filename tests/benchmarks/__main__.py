@@ -21,6 +21,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.contestants import usable
 from tests.benchmarks.rounds import Results, Scale, play
+from tests.plain import IS_COMPILED
 
 ROWS = {
     row.name: row
@@ -61,8 +62,9 @@ def _words(all_results: list[Results], missing: list[str]) -> dict[str, Any]:
 
 def _machine() -> str:
     load = os.getloadavg()[0]
+    kind = ", compiled" if IS_COMPILED else ""
     return (
-        f"Python {platform.python_version()}, {os.cpu_count()} processors, "
+        f"Python {platform.python_version()}{kind}, {os.cpu_count()} processors, "
         f"load {load:.1f} before we begin"
     )
 

@@ -236,7 +236,7 @@ def play(name: str, seconds: float = SECONDS, seed: int = 1) -> tuple[bool, str]
     with TemporaryDirectory(prefix="sabotaged-") as directory:
         copy = Path(directory)
         for part in ("balancer", "workers", "tests"):
-            shutil.copytree(PROJECT / part, copy / part)
+            shutil.copytree(PROJECT / part, copy / part, ignore=shutil.ignore_patterns("*.so"))
         shutil.copy(PROJECT / "run_cluster.py", copy)
         apply(sabotage, copy)
         options = ["--seconds", str(seconds), "--seed", str(seed), "--faults", sabotage.faults]

@@ -10,6 +10,7 @@ import pytest
 from balancer.core.events import Batching, Event, RequestsArrived
 from tests.cluster.running import PROJECT
 from tests.core.story import Story, answer, request
+from tests.plain import needs_plain_python
 
 FEW, MANY = 4, 256
 
@@ -40,6 +41,7 @@ def workers(count: int, **limits: Any) -> Story:
 TOGETHER = RequestsArrived((request(1), request(2)))
 
 
+@needs_plain_python
 @pytest.mark.parametrize("batch_max", [1, 32])
 @pytest.mark.parametrize("arrival", [request(1), TOGETHER], ids=["alone", "together"])
 def test_it_does_not_grow_with_workers_that_are_idle(batch_max: int, arrival: Event) -> None:
@@ -47,6 +49,7 @@ def test_it_does_not_grow_with_workers_that_are_idle(batch_max: int, arrival: Ev
     assert 0 < many <= few
 
 
+@needs_plain_python
 @pytest.mark.parametrize("batch_max", [1, 32])
 def test_it_does_not_grow_with_those_that_wait(batch_max: int) -> None:
     """As many go along as may; those behind them are not looked at."""
@@ -61,6 +64,7 @@ def test_it_does_not_grow_with_those_that_wait(batch_max: int) -> None:
     assert 0 < costs[1] <= costs[0]
 
 
+@needs_plain_python
 def test_where_nobody_is_free_is_found_out_once_for_all_that_come_together() -> None:
     story = workers(1)
     story.at(story.now, request(1))
@@ -75,6 +79,7 @@ import sys
 from itertools import count
 from balancer.core.events import Batching, Outcome
 from tests.cluster.running import PROJECT
+from tests.plain import needs_plain_python
 from tests.core.story import Story, answer, replies, request
 
 story = Story("a", batching=Batching.EACH, batch_max=16)

@@ -73,7 +73,9 @@ def _copy() -> Iterator[Path]:
             source, target = ROOT / part, root / part
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so")
+                )
             else:
                 shutil.copyfile(source, target)
         yield root

@@ -40,18 +40,23 @@ A, B = WorkerId("a-1", 1), WorkerId("b-1", 1)
 R, OTHER = RequestId(7), RequestId(8)
 
 
-class DatingObserver(Observer):
+class DatingObserver:
     """Is told of actions without a date, and gives them those that the core would have given."""
 
     def __init__(self, request_name: Callable[[int], str], *, has_access_log: bool = False) -> None:
-        super().__init__(request_name, has_access_log=has_access_log)
+        self._observer = observer = Observer(request_name, has_access_log=has_access_log)
+        self.last_lines, self.names = observer.last_lines, observer.names
+        self.snapshot, self.trace = observer.snapshot, observer.trace
         self._arrived_at: dict[int, float] = {}
         self._started_at: dict[WorkerId, float] = {}
 
     def note(self, now: float, event: Event | None, actions: Sequence[Action]) -> list[Line]:
         if isinstance(event, ev.RequestArrived | ev.RequestUnreadable):
             self._arrived_at[event.request] = now
-        return super().note(now, event, [self._dated(action, now) for action in actions])
+        return self._observer.note(now, event, [self._dated(action, now) for action in actions])
+
+    def watch(self) -> None:
+        self._observer.is_watched = True
 
     def _dated(self, action: Action, now: float) -> Action:
         match action:
@@ -181,7 +186,7 @@ def test_an_empty_reply_is_ordinary(story: Story) -> None:
     nothing, death = FailedTry("a-1", Why.EMPTY, 0.001), FailedTry("c-1", Why.DIED, 0.002)
     assert story.lines(NOW, None, answer(B, 2, nothing)) == []
     assert len(story.lines(NOW, None, answer(B, 3, nothing, death))) == 1
-    story.observer.is_watched = True
+    story.observer.watch()
     (line,) = story.at(NOW, None, answer(B, 2, nothing))
     assert not line.is_logged
 
@@ -231,7 +236,7 @@ def test_what_a_client_alone_can_cause_at_any_rate_is_counted_but_not_written(
 
 @pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.QUEUE_FULL])
 def test_whoever_watches_is_told_of_it_all_the_same(story: Story, reason: Reason) -> None:
-    story.observer.is_watched = True
+    story.observer.watch()
     (line,) = story.at(NOW, arrived(), Refuse(R, reason))
     assert (line.is_logged, line.fields["event"], line.fields["reason"]) == (
         False,
@@ -246,7 +251,7 @@ def test_whoever_watches_is_told_of_it_all_the_same(story: Story, reason: Reason
 
 
 def test_a_storm_of_what_only_watchers_hear_leaves_the_log_its_lines(story: Story) -> None:
-    story.observer.is_watched = True
+    story.observer.watch()
     for number in range(2 * LINES_BURST):
         story.at(NOW, arrived(RequestId(number)), Refuse(RequestId(number), Reason.QUEUE_FULL))
     (line,) = story.at(NOW, arrived(), Refuse(R, Reason.NO_WORKERS))
@@ -333,7 +338,7 @@ def test_what_was_left_out_is_told_at_the_end_if_no_line_follows(story: Story) -
 
 
 def test_what_is_left_out_for_those_who_watch_has_a_name_for_machines(story: Story) -> None:
-    story.observer.is_watched = True
+    story.observer.watch()
     for number in range(LINES_BURST + 7):
         request = RequestId(number)
         story.at(NOW, arrived(request), Refuse(request, Reason.CLIENT_LIMIT))
@@ -833,7 +838,7 @@ def test_errors_refusals_and_clients_that_left_are_trouble(story: Story) -> None
 
 def test_long_words_of_a_handler_are_cut_in_the_log_and_in_the_story(story: Story) -> None:
     reply = WorkerReply(Outcome.ANSWER, 500, error="x" * 10_000)
-    story.observer.is_watched = True
+    story.observer.watch()
     story.at(NOW, arrived(), forward(A, 1))
     (line,) = story.at(NOW, None, Answer(R, A, reply, 1, ()))
     (told,) = stories(story, NOW)
@@ -844,7 +849,7 @@ def test_long_words_of_a_handler_are_cut_in_the_log_and_in_the_story(story: Stor
 @pytest.mark.parametrize("has_access_log", [False, True])
 def test_an_error_of_the_handler_is_told_with_its_words(has_access_log: bool) -> None:
     observer = DatingObserver(str, has_access_log=has_access_log)
-    observer.is_watched = True
+    observer.watch()
     observer.note(NOW, arrived(), [forward(A, 1)])
     (line,) = observer.note(NOW + 0.005, None, [answer(A, 1, status=500)])
     assert line.text == ("request 7 answered 500 handler_error by a-1 in 5 ms: ValueError: no good")

@@ -28,6 +28,7 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
+from tests.plain import needs_plain_python
 from tests.simulation.campaign import play_bounded
 from tests.simulation.scenario import Behaviour, Fault
 from tests.simulation.simulator import Result, play
@@ -229,6 +230,7 @@ BROKEN: dict[str, tuple[str, type[Dispatcher]]] = {
 }
 
 
+@needs_plain_python
 @pytest.mark.parametrize("bug", BROKEN)
 def test_a_broken_core_is_caught(bug: str) -> None:
     promise, core = BROKEN[bug]

@@ -6,6 +6,7 @@ import pytest
 
 from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import Action, Answer, Event
+from tests.plain import needs_plain_python
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.simulator import play, replay
 from tests.simulation.stories import kind_of, shortest, tell
@@ -74,6 +75,7 @@ def test_the_shrinker_leaves_out_and_lowers_what_does_not_matter() -> None:
     assert shrinker.runs < 200
 
 
+@needs_plain_python
 def test_a_finding_shrinks_to_a_short_story() -> None:
     core = ForgetsAnswersOfSecondTries
     found = next(r for r in (play(seed, core) for seed in range(99)) if r.error)

@@ -9,6 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from balancer.core.dispatcher import Dispatcher
 from balancer.core.events import Action, Batching, BatchReplied, Event, ReplyArrived, WorkerLost
+from tests.plain import needs_plain_python
 from tests.walks.machine import Walk
 
 
@@ -73,6 +74,7 @@ class SeesOneDateAtATime(Dispatcher):
         return self.step(event, now) if event is not None else []
 
 
+@needs_plain_python
 @pytest.mark.parametrize(
     "faulty", [TakesDeathsForUndelivered, MistakesIncarnations, SeesOneDateAtATime]
 )
