@@ -79,7 +79,6 @@ import sys
 from itertools import count
 from balancer.core.events import Batching, Outcome
 from tests.cluster.running import PROJECT
-from tests.plain import needs_plain_python
 from tests.core.story import Story, answer, replies, request
 
 story = Story("a", batching=Batching.EACH, batch_max=16)
