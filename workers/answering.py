@@ -59,8 +59,8 @@ def _respond_each(batch: list[Task], handler: Handler, max_body_bytes: int) -> l
 def _respond(task: Task, handler: Handler, max_body_bytes: int) -> list[bytes]:
     try:
         request = values.decode_payload(task.payload)
-    except values.WireError as error:
-        return tasks.encode_error(400, str(error))
+    except values.WireError as unreadable:  # compiled code wants each name to be of one type
+        return tasks.encode_error(400, str(unreadable))
     now = time.monotonic()
     if task.expires_at is not None and now >= task.expires_at:
         return tasks.EXPIRED_REPLY

@@ -171,6 +171,11 @@ def test_a_stream_that_always_has_something_keeps_nobody_else_waiting(tmp_path: 
         link(rep.endpoint) as client,
         stream_to(path) as stream,
     ):
+        client.send(b"first")
+        assert mailbox.receive() == [b"first"]
+        mailbox.send([b"done"])
+        assert mailbox._take({}) is None  # so that its next news is that of a message
+        client.recv()
         for number in range(3):
             stream.offer([b"stream"])
             if number == 1:
