@@ -51,14 +51,14 @@ class Arrivals:
         self._serve_joined(now)
 
     def _may_share(self, count: int) -> bool:
-        """Not where there are no batches, or they are waited for, or somebody is free for each."""
-        limits = self._placing.limits
+        """Not where there are no batches, or they are waited for, or somebody is free for each that
+        is worth a hand-over."""
+        limits, pool = self._placing.limits, self._pools.order[0]
         if limits.batch_max == 1 or limits.batch_wait_s:
             return False
-        return len(self._pools.order[0].idle) < count
+        return len(pool.idle) < count or pool.service.at_once() > 1
 
     def _serve_joined(self, now: float) -> None:
         for pool in self._joined.values():
-            for member in reversed(list(pool.idle.values())):
-                self._placing.serve(member, now)
+            self._placing.serve_all(pool, now)
         self._joined.clear()

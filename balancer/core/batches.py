@@ -10,9 +10,6 @@ from balancer.core.limits import Limits
 from balancer.core.pool import Member
 from balancer.core.queue import Queue
 
-HAND_OVER_S = 0.0002
-"""What it takes to wake a worker, and to be woken by its reply."""
-
 
 def companions(
     first: Request, member: Member, queue: Queue, limits: Limits, now: float
@@ -50,24 +47,16 @@ def companions(
 def _requests_max(member: Member, waiting: int, limits: Limits) -> int:
     """No worker shall be idle while another holds several. Those that are busy will be free within
     the budget, and are to find something; but what takes less time than to hand it over is not
-    worth sharing. A model that takes its batch whole may be busy for long. Who was made to wait
-    for company is to have it."""
+    worth sharing, not even with who is idle: it is done before another would have begun. A model
+    that takes its batch whole may be busy for long. Who was made to wait for company is to have
+    it."""
     pool = member.pool
-    if member.batching is Batching.WHOLE and limits.batch_wait_s:
-        return limits.batch_max
-    share = _share(waiting, len(pool.idle))
-    if member.batching is Batching.EACH:
-        shared = _share(waiting, pool.serving)
-        fitting = pool.service.fit(limits.batch_budget_s)
-        share = min(share, fitting, max(shared, pool.service.done_within(HAND_OVER_S)))
-    return min(limits.batch_max, share)
-
-
-def may_be_misjudged(member: Member, limits: Limits) -> bool:
-    """Whether its pool's requests look too slow for batches only because of the way there and back,
-    which on a loaded machine takes longer than the work: no batch would ever show what is true."""
-    is_each = member.batching is Batching.EACH
-    return is_each and member.pool.service.fit(limits.batch_budget_s) == 1
+    if member.batching is Batching.WHOLE:
+        most = limits.batch_max if limits.batch_wait_s else _share(waiting, len(pool.idle))
+    else:
+        share = max(_share(waiting, pool.serving), pool.service.at_once())
+        most = min(share, pool.service.fit(limits.batch_budget_s))
+    return min(limits.batch_max, most)
 
 
 def _share(waiting: int, workers: int) -> int:

@@ -7,7 +7,6 @@ were not tried yet, and ``choose`` decides anew. A suspect gives way to others f
 from balancer.core.batches import (
     companions,
     company_until,
-    may_be_misjudged,
     waits_for_company,
 )
 from balancer.core.deadlines import Deadlines
@@ -79,6 +78,13 @@ class Placing:
         self._serve_line(member, now)
         if self._suspects.waiting:
             self._serve_behind_suspects(member.pool, now)
+
+    def serve_all(self, pool: Pool, now: float) -> None:
+        """Give those who are free in the pool what waits for them, as far as it goes."""
+        for member in reversed(list(pool.idle.values())):
+            if not self._queue.waiting(pool):
+                break
+            self.serve(member, now)
 
     def _serve_behind_suspects(self, pool: Pool, now: float) -> None:
         """A try has ended, which may be what some have waited for; and who is idle need not be for
@@ -231,7 +237,8 @@ class Placing:
         if request.deadline - now < self.limits.try_start_min_s:
             self._requests.refuse(request, Reason.DEADLINE, now)
             return
-        wants_time = self.limits.batch_max > 1 and may_be_misjudged(member, self.limits)
+        may_batch = self.limits.batch_max > 1 and member.batching is Batching.EACH
+        wants_time = may_batch and member.pool.service.is_to_be_told()
         forward = self._begin_try(request, member, now, wants_time=wants_time)
         if forward.attempt == 1:
             self._budget.note_first_tries(now, 1)

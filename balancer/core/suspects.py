@@ -132,13 +132,13 @@ class Suspects:
         troubles = self._troubles.get(pool.name)
         if troubles is None:
             busy = [member.held for member in pool.members.values() if member.state is State.BUSY]
-            unusual_s = pool.service.mean_s * UNUSUAL
             suspects = unusual = 0
             for held in busy:
                 assert held is not None
                 is_suspect = held.requests[0] in self._open
                 suspects += is_suspect
-                is_unusual = 0 < unusual_s * len(held.requests) < now - held.started_at
+                unusual_s = pool.service.usual_s(len(held.requests)) * UNUSUAL
+                is_unusual = 0 < unusual_s < now - held.started_at
                 unusual += is_unusual and not is_suspect
             troubles = self._troubles[pool.name] = Troubles(suspects, unusual)
         return troubles

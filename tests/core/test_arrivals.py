@@ -23,11 +23,18 @@ def idle(*workers: str, service_s: float = FAST_S, **limits: Any) -> Story:
     return story
 
 
-def test_those_that_find_everybody_free_are_shared_out() -> None:
+def test_what_is_done_sooner_than_handed_over_is_not_shared_out() -> None:
     story = idle("a", "b", service_s=0.00002)
     assert story.at(story.now, together(1, 2, 3, 4, 5, 6)) == [
+        "1, 2, 3, 4, 5, 6 -> a together",
+    ]
+
+
+def test_those_that_find_everybody_free_are_shared_out() -> None:
+    story = idle("a", "b", service_s=0.0003)
+    assert story.at(story.now, together(1, 2, 3, 4, 5)) == [
         "1, 2, 3 -> a together",
-        "4, 5, 6 -> b together",
+        "4 -> b (attempt 1)",
     ]
 
 

@@ -16,14 +16,6 @@ BATCHES: dict[str, Slips] = {
             " or member.batching is Batching.NONE",
             "",
         ),
-        "who seems too slow is never asked how long it takes": (
-            "pool.service.fit(limits.batch_budget_s) == 1\n",
-            "pool.service.fit(limits.batch_budget_s) < 1\n",
-        ),
-        "whoever seems too slow is asked how long it takes": (
-            "    is_each = member.batching is Batching.EACH\n",
-            "    is_each = True\n",
-        ),
         "a batch may hold one more": (
             "len(found) + 1 >= most",
             "len(found) >= most",
@@ -57,16 +49,16 @@ BATCHES: dict[str, Slips] = {
             "    return waiting",
         ),
         "the budget is not asked": (
-            "share = min(share, fitting, ",
-            "share = min(share, ",
+            "min(share, pool.service.fit(limits.batch_budget_s))",
+            "share",
         ),
         "what is worth sharing is not shared": (
-            "max(shared, pool.service.done_within(HAND_OVER_S))",
+            "max(_share(waiting, pool.serving), pool.service.at_once())",
             "limits.batch_max",
         ),
-        "who is free gets nothing if another takes all that is soon done": (
-            "    share = _share(waiting, len(pool.idle))\n",
-            "    share = waiting\n",
+        "of whole batches one worker takes all": (
+            "_share(waiting, len(pool.idle))",
+            "waiting",
         ),
         "whoever waits for company waits for ever": (
             "        and now < company_until(request, limits)\n",
@@ -83,6 +75,16 @@ BATCHES: dict[str, Slips] = {
         "a wait for company takes all the time there is": (
             "min(limits.batch_wait_s, (ends_at - request.arrived_at) / 2)",
             "min(limits.batch_wait_s, ends_at - request.arrived_at)",
+        ),
+    },
+    "service_time.py": {
+        "more is done at once than is done sooner than handed over": (
+            "int(HAND_OVER_S / self.mean_s)",
+            "int(4 * HAND_OVER_S / self.mean_s)",
+        ),
+        "one in nine is to be told": (
+            "_ASK_EVERY - 1 if is_due",
+            "_ASK_EVERY if is_due",
         ),
     },
     "placing.py": {

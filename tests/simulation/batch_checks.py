@@ -4,11 +4,13 @@ from itertools import pairwise
 
 from balancer.core import events as ev
 from balancer.core.events import Batching, RequestId
-from tests.simulation.books import NEVER, Case, State, Violation, Worker
+from tests.simulation.books import Case, State, Violation, Worker
 from tests.simulation.company import room_for
 from tests.simulation.ledger import Ledger
 from tests.simulation.order_checks import turn_of
 from tests.simulation.try_checks import check_forward
+
+ASK_EVERY = 8
 
 
 def check_forward_batch(ledger: Ledger, now: float, action: ev.ForwardBatch) -> None:
@@ -34,17 +36,17 @@ def check_forward_batch(ledger: Ledger, now: float, action: ev.ForwardBatch) -> 
 def check_lone_forward(ledger: Ledger, now: float, action: ev.Forward) -> None:
     """It is right by itself, and so is what its worker is asked.
 
-    How long it takes is asked as long as nothing has shown that batches are worth while, and
-    only where there may be any.
+    How long it takes is asked now and then, and only where there may be batches.
     """
     check_forward(ledger, now, action)
     worker = ledger.roster.workers[action.worker.slot]
     may_batch = ledger.limits.batch_max > 1 and worker.batching is Batching.EACH
     if action.wants_time and not may_batch:
         raise Violation("batch", f"{worker} is asked for its time, and gets no batches")
-    quickest_s = ledger.roster.quickest_s.get(worker.pool, NEVER)
-    if may_batch and not action.wants_time and quickest_s > ledger.limits.batch_budget_s:
-        raise Violation("batch", f"{worker} is not asked: all seemed slow so far")
+    unasked = ledger.roster.unasked
+    unasked[worker.pool] = unasked[worker.pool] + may_batch if not action.wants_time else 0
+    if unasked[worker.pool] >= ASK_EVERY:
+        raise Violation("batch", f"{worker} is not asked, nor were those before")
 
 
 def _check_worker(now: float, action: ev.ForwardBatch, worker: Worker) -> None:

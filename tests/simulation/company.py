@@ -60,18 +60,19 @@ def room_for(ledger: Ledger, now: float, worker: Worker) -> int:
     """The most that a batch to this worker may hold now, but for ``batch_max``."""
     limits = ledger.limits
     workers = list(_free_or_busy(ledger, now, worker.pool))
-    idle = sum(other.state is State.IDLE for other in workers)
-    share = _share(ledger, now, worker.pool, idle)
     if worker.batching is Batching.EACH:
         quickest_s = ledger.roster.quickest_s.get(worker.pool, 0.0)
         in_budget = limits.batch_budget_s / quickest_s + TINY_S if quickest_s else NEVER
         # Where one request fits, a second may go along: only a batch tells exactly what it takes.
         at_least = 2 if quickest_s < limits.batch_budget_s else 1
-        # Who is busy is to find something, but for what is done sooner than handed over.
+        # Everybody is to find something, but for what is done sooner than handed over.
         shared = _share(ledger, now, worker.pool, len(workers))
         at_once = HAND_OVER_S / quickest_s + TINY_S if quickest_s else NEVER
-        return int(min(share, max(shared, at_once), max(at_least, in_budget)))
-    return limits.batch_max if limits.batch_wait_s > 0 else share
+        return int(min(limits.batch_max, max(shared, at_once), max(at_least, in_budget)))
+    if limits.batch_wait_s > 0:
+        return limits.batch_max
+    idle = sum(other.state is State.IDLE for other in workers)
+    return _share(ledger, now, worker.pool, idle)
 
 
 def _share(ledger: Ledger, now: float, pool: str, workers: int) -> int:

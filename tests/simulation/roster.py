@@ -1,5 +1,6 @@
 """Who must be up, and in which state, by the events and actions so far: no help from the core."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from balancer.core import events as ev
@@ -31,6 +32,8 @@ class Roster:
         """What this event has brought for each request of that try."""
         self.quickest_s: dict[str, float] = {}
         """The shortest time that a request took in each pool, of a batch its part."""
+        self.unasked: Counter[str] = Counter()
+        """Of each pool, how many lone requests in a row nobody was asked how long they took."""
         self.to_release: set[WorkerId] = set()
         """Who was retired and is free: the balancer must say so in this step."""
         self.to_eject: dict[WorkerId, float] = {}
