@@ -77,16 +77,6 @@ BATCHES: dict[str, Slips] = {
             "min(limits.batch_wait_s, ends_at - request.arrived_at)",
         ),
     },
-    "service_time.py": {
-        "more is done at once than is done sooner than handed over": (
-            "int(HAND_OVER_S / self.mean_s)",
-            "int(4 * HAND_OVER_S / self.mean_s)",
-        ),
-        "one in nine is to be told": (
-            "_ASK_EVERY - 1 if is_due",
-            "_ASK_EVERY if is_due",
-        ),
-    },
     "placing.py": {
         "the room is for one request of each worker": (
             "len(self._pools) * limits.batch_max if",
@@ -195,6 +185,14 @@ BATCHES: dict[str, Slips] = {
         ),
     },
     "service_time.py": {
+        "more is done at once than is done sooner than handed over": (
+            "int(HAND_OVER_S / self.mean_s)",
+            "int(4 * HAND_OVER_S / self.mean_s)",
+        ),
+        "one in nine is to be told": (
+            "_ASK_EVERY - 1 if is_due",
+            "_ASK_EVERY if is_due",
+        ),
         "the budget is taken for milliseconds": (
             "int(budget_s / expected_s)",
             "int(budget_s * 1000 / expected_s)",
