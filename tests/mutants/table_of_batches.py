@@ -185,10 +185,6 @@ BATCHES: dict[str, Slips] = {
         ),
     },
     "service_time.py": {
-        "more is done at once than is done sooner than handed over": (
-            "int(HAND_OVER_S / self.mean_s)",
-            "int(4 * HAND_OVER_S / self.mean_s)",
-        ),
         "one in nine is to be told": (
             "_ASK_EVERY - 1 if is_due",
             "_ASK_EVERY if is_due",
