@@ -13,7 +13,7 @@ ClusterError
 
 from typing import Any
 
-from balancer.wire.replies import Reply, Try
+from balancer.wire.reply import Reply, Try
 
 
 class ClusterError(Exception):

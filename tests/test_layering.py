@@ -68,8 +68,8 @@ GROUPS = {
     "text": "balancer.printable",
     "figures": "balancer.histogram balancer.history",
     "wire": """
-        balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.tasks
-        balancer.wire.worker_replies balancer.wire.framing balancer.wire.values
+        balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.reply
+        balancer.wire.tasks balancer.wire.worker_replies balancer.wire.framing balancer.wire.values
         balancer.wire.greeting balancer.wire.zmtp""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.arrivals balancer.core.requests
@@ -128,7 +128,7 @@ USED_BY = {
         balancer.top.columns balancer.top.footer balancer.top.help balancer.top.lines""",
     "tomllib": "balancer.sources",
     "subprocess": "workers.process",
-    "importlib": "workers.finding balancer.cli",
+    "importlib": "workers.finding balancer.cli balancer.compiled",
     "multiprocessing": "",
     "concurrent": "",
     "logging": "",

@@ -4,7 +4,7 @@ from collections import Counter
 
 from balancer.bench.latencies import Latencies
 from balancer.bench.timeline import Timeline
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 ERROR_CHARACTERS_MAX = 200
 INTERRUPTED = "interrupted"

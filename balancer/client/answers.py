@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from balancer.printable import printable_block
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 
 def body_text(body: Any) -> str:

@@ -13,7 +13,7 @@ from balancer.client.calls import Request, Wishes, check_seconds
 from balancer.client.connection import Connection
 from balancer.client.mapping import WINDOW, Plan
 from balancer.errors import error_for
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 
 class AsyncClient:

@@ -9,7 +9,7 @@ from balancer.client.calls import Call, Request, Wishes, check_seconds
 from balancer.client.mapping import WINDOW, Plan
 from balancer.client.shared_connection import SharedConnection, Waiter
 from balancer.errors import error_for, outcome
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 DEFAULT_TIMEOUT_S = 30.0

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypedDict, TypeVar
 
-from balancer.wire import replies, requests, values
-from balancer.wire.replies import Reply
+from balancer.wire import requests, values
+from balancer.wire.reply import Reply, decode_reply
 
 GRACE_S = 0.05
 """How long past its deadline a call waits for the balancer's own 504, which tells of the tries."""
@@ -129,7 +129,7 @@ class Call(Generic[Owner]):
             return self.answer
         assert self.answer is not None
         try:
-            reply = replies.decode_reply(self.answer)
+            reply = decode_reply(self.answer)
         except values.WireError as error:
             text = f"Error 502: Bad Gateway. The balancer's answer cannot be read: {error}"
             return Reply(502, error=text, reason="garbled", may_have_run=True)

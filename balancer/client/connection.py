@@ -30,7 +30,7 @@ from balancer.client.calls import (
     unreachable,
 )
 from balancer.client.dealer import Dealer
-from balancer.wire.replies import Reply, decode_welcome
+from balancer.wire.reply import Reply, decode_welcome
 
 DIAL_TIMEOUT_S = 2.5
 """A connection that is not up by then is given up, whatever its monitor says."""

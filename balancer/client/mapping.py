@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 WINDOW = 64
 WINDOW_AT_START = 16

@@ -16,7 +16,7 @@ from balancer.client.answers import body_text, json_text, reply_details, reply_j
 from balancer.client.blocking import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Client
 from balancer.durations import format_duration_s, parse_duration_s
 from balancer.printable import printable_block
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

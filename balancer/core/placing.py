@@ -81,10 +81,11 @@ class Placing:
 
     def serve_all(self, pool: Pool, now: float) -> None:
         """Give those who are free in the pool what waits for them, as far as it goes."""
-        for member in reversed(list(pool.idle.values())):
-            if not self._queue.waiting(pool):
-                break
+        while pool.idle and self._queue.waiting(pool):
+            member = pool.idle[next(reversed(pool.idle))]
             self.serve(member, now)
+            if member.state is _IDLE:
+                break  # what waits is not for the first, nor then for the others
 
     def _serve_behind_suspects(self, pool: Pool, now: float) -> None:
         """A try has ended, which may be what some have waited for; and who is idle need not be for
@@ -238,11 +239,12 @@ class Placing:
             self._requests.refuse(request, Reason.DEADLINE, now)
             return
         may_batch = self.limits.batch_max > 1 and member.batching is Batching.EACH
-        wants_time = may_batch and member.pool.service.is_to_be_told()
+        wants_time = may_batch and member.pool.service.is_to_be_told(self.limits.batch_budget_s)
         forward = self._begin_try(request, member, now, wants_time=wants_time)
         if forward.attempt == 1:
             self._budget.note_first_tries(now, 1)
-        self._hand_over((request.id,), member, now, forward.expires_at)
+        is_timed = wants_time or not may_batch
+        self._hand_over((request.id,), member, now, forward.expires_at, is_timed=is_timed)
         self._actions.append(forward)
 
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
@@ -280,7 +282,13 @@ class Placing:
         )
 
     def _hand_over(
-        self, requests: tuple[RequestId, ...], member: Member, now: float, expires_at: float
+        self,
+        requests: tuple[RequestId, ...],
+        member: Member,
+        now: float,
+        expires_at: float,
+        *,
+        is_timed: bool = True,
     ) -> None:
         """The worker holds the requests from now on."""
         if member.alarm is not None:
@@ -289,7 +297,8 @@ class Placing:
         if member.try_alarm is None or member.try_alarm.when > expires_at:
             self._deadlines.cancel(member.try_alarm)
             member.try_alarm = self._deadlines.set(expires_at, TryTimedOut(member.worker))
-        member.held = Held(requests, now, expires_at, self.limits, member.state is _EJECTED)
+        is_last_resort = member.state is _EJECTED
+        member.held = Held(requests, now, expires_at, self.limits, is_last_resort, is_timed)
         self._pools.move(member, _FORWARDED)
 
     def fail_try(self, request: Request, member: Member, why: Why, now: float) -> None:

@@ -77,6 +77,8 @@ class Held:
     """Those of that time: they hold to the end."""
     is_last_resort: bool
     """The worker was ejected when it got the try."""
+    is_timed: bool = True
+    """How long it takes counts for what the pool's requests are thought to take."""
     alarm: Alarm | None = None
     """When it is killed, once its time is over."""
 

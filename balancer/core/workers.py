@@ -187,7 +187,11 @@ class Workers:
             self._deadlines.cancel(held.alarm)
         member.held = None
         self._pools.move(member, _REPLIED)
-        member.pool.service.note(now - held.started_at, took_s, len(held.requests))
+        if held.is_timed:
+            # The clock of one of another hand may be wrong.
+            elapsed_s = now - held.started_at
+            took_s = elapsed_s if took_s is None or took_s > elapsed_s else took_s
+            member.pool.service.note(took_s, len(held.requests))
         return is_late
 
     def _go_on(self, member: Member, held: Held, is_late: bool, now: float) -> None:

@@ -21,7 +21,7 @@ import msgpack
 import zmq
 
 from balancer.client import AsyncClient, Client
-from balancer.wire.replies import Reply, Try
+from balancer.wire.reply import Reply, Try
 from tests.chaos import wishes
 from tests.chaos.history import Journal, Operation, Outcome, digest
 from tests.chaos.wishes import Wish

@@ -15,7 +15,7 @@ from pathlib import Path
 from balancer.client import AsyncClient
 from balancer.control import NotRunning, ask
 from balancer.runtime_directory import path_of
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 from tests.chaos.checks import Violation
 from tests.chaos.client import Recorder, send
 from tests.chaos.configuration import REVIVE_GRACE_S, Configuration, edition_of

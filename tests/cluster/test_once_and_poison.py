@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from balancer.client import AsyncClient
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 from tests.chaos.proxy import Proxy
 from tests.cluster.asking import Asker, Record, asker
 from tests.cluster.running import Cluster, wait_until

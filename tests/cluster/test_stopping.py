@@ -44,6 +44,7 @@ def test_a_stop_answers_everything_accepted_and_turns_newcomers_away(
     with asker(cluster.address) as client, asker(cluster.address) as newcomer:
         accepted = [client.send({"sleep_s": 0.3, "record": record.path}) for _ in range(6)]
         record.wait_for_runs(2)
+        wait_until(lambda: cluster.look()["totals"]["open"] == 6)
         cluster.launcher.send_signal(number)
         wait_until(lambda: is_draining(cluster))
         asked_at = time.monotonic()
@@ -64,6 +65,7 @@ def test_a_worker_that_dies_while_the_cluster_stops_takes_no_request_with_it(
     with asker(cluster.address) as client:
         accepted = [client.send({"sleep_s": 0.3, "record": record.path}) for _ in range(6)]
         record.wait_for_runs(2)
+        wait_until(lambda: cluster.look()["totals"]["open"] == 6)
         cluster.launcher.send_signal(signal.SIGTERM)
         wait_until(lambda: is_draining(cluster))
         for name in ("work-1", "work-2"):
@@ -95,6 +97,7 @@ def test_the_second_interrupt_hurries_and_the_third_waits_for_nothing(
     with asker(cluster.address) as client:
         accepted = [client.send({"sleep_s": 20.0, "record": record.path}) for _ in range(2)]
         record.wait_for_runs(2)
+        wait_until(lambda: cluster.look()["totals"]["open"] == 2)
         cluster.launcher.send_signal(signal.SIGINT)
         cluster.wait_for_log("draining")
         cluster.launcher.send_signal(signal.SIGINT)

@@ -66,6 +66,12 @@ class Story:
                 if not slot.startswith("-"):
                     self.at(START, connects(slot), ready(slot, batching))
 
+    def know(self, service_s: float) -> None:
+        """All requests took so long lately."""
+        for pool in self.core.pools:
+            for _ in range(600):
+                pool.service.note(service_s, 1)
+
     def at(self, now: float, *events: Event) -> list[str]:
         """Let the time pass until ``now``, then let the events happen; what the core does."""
         self.actions = []

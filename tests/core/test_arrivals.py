@@ -17,9 +17,9 @@ def together(*numbers: int, **wishes: Any) -> RequestsArrived:
 def idle(*workers: str, service_s: float = FAST_S, **limits: Any) -> Story:
     """Workers known to need so long for a request, with nothing to do; the first is asked first."""
     story = Story(*workers, batching=Batching.EACH, **{"batch_max": 8, **limits})
-    for _ in range(300):
-        story.at(story.now, *(request(101 + number) for number in range(len(workers))))
-        story.at(story.now + service_s, *map(answer, reversed(workers)))
+    story.at(story.now, *(request(101 + number) for number in range(len(workers))))
+    story.at(story.now + service_s, *map(answer, reversed(workers)))
+    story.know(service_s)
     return story
 
 

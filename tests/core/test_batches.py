@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from balancer.core.events import Batching, Event, Forward, ForwardBatch, Outcome, Reason
+from balancer.core.events import (
+    Batching,
+    Event,
+    Forward,
+    ForwardBatch,
+    Outcome,
+    Reason,
+    RequestsArrived,
+)
 from tests.core.story import (
     START,
     Story,
@@ -26,11 +34,8 @@ A, E, G, X = Outcome.ANSWER, Outcome.EMPTY, Outcome.GARBLED, Outcome.EXPIRED
 def busy(*workers: str, batching: Batching = Batching.EACH, **limits: Any) -> Story:
     """Workers known to be fast, each with one of the requests 101, 102 … in hand."""
     story = Story(*workers, batching=batching, **{"batch_max": 8, **limits})
-    in_hand = [request(101 + number) for number in range(len(workers))]
-    for _ in range(200):
-        story.at(story.now, *in_hand)
-        story.at(story.now + FAST_S, *map(answer, workers))
-    story.at(story.now, *in_hand)
+    story.know(FAST_S)
+    story.at(story.now, *(request(101 + number) for number in range(len(workers))))
     return story
 
 
@@ -98,14 +103,37 @@ def test_no_worker_is_believed_that_it_took_longer_than_it_was_waited_for() -> N
     assert follows(story, answer("a"))[-1] == "2, 3, 4 -> a together"
 
 
-def test_a_worker_that_is_truly_slow_is_asked_now_and_then_and_gets_no_batch() -> None:
+def test_a_worker_that_is_truly_slow_is_asked_each_time_and_gets_no_batch() -> None:
     story = Story("a", batching=Batching.EACH, batch_max=8, batch_budget_s=0.001)
-    story.at(story.now, *(request(number) for number in range(20)))
-    answers = []
-    for _ in range(17):
-        answers += asked(story)
-        story.at(story.now + 0.003, answer("a", took_s=0.002 if answers[-1] else None))
-    assert [number for number, is_asked in enumerate(answers) if is_asked] == [0, 8, 16]
+    story.at(story.now, *(request(number) for number in range(1, 9)))
+    for _ in range(7):
+        assert asked(story) == [True]
+        story.at(story.now + 0.003, answer("a", took_s=0.002))
+    assert asked(story) == [True]
+
+
+def test_a_lone_reply_that_nobody_asked_for_its_time_says_nothing() -> None:
+    """On a loaded machine the way there and back takes many times as long as the work."""
+    story = Story("a", batching=Batching.EACH, batch_max=8)
+    for number in range(100):
+        story.at(story.now, request(number))
+        story.at(story.now + 0.002, answer("a", took_s=0.00001 if asked(story) == [True] else None))
+    assert story.core.pools.order[0].service.mean_s == pytest.approx(0.00001)
+
+
+def test_who_was_asked_and_tells_nothing_took_all_that_time() -> None:
+    """An error tells no time: a pool that turns slow and fails is slow for all that."""
+    story = busy("a", "b")
+    story.at(story.now + FAST_S, answer("a", took_s=0.00001), answer("b", took_s=0.00001))
+    for number in range(0, 2000, 4):
+        arrived = [request(1000 + number + place) for place in range(4)]
+        story.at(story.now, RequestsArrived(tuple(arrived)))
+        while story.core.open_requests:
+            held = {m.slot: len(m.held.requests) for m in story.core.pools.members() if m.held}
+            errors = [replies(s, *[A] * n) if n > 1 else answer(s) for s, n in held.items()]
+            story.at(story.now + 0.1, *errors)
+    story.at(story.now, RequestsArrived((request(1), request(2))))
+    assert sorted(asked(story)) == [True, True]
 
 
 @pytest.mark.parametrize(

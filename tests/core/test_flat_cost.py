@@ -33,9 +33,11 @@ def calls(story: Story, *events: Event) -> int:
 
 
 def workers(count: int, **limits: Any) -> Story:
-    """They know batches, and have nothing to do."""
+    """They know batches, are quick, and have nothing to do."""
     names = [f"w{number}" for number in range(count)]
-    return Story(*names, batching=Batching.EACH, **limits)
+    story = Story(*names, batching=Batching.EACH, **limits)
+    story.know(0.00001)
+    return story
 
 
 TOGETHER = RequestsArrived((request(1), request(2)))

@@ -185,9 +185,9 @@ BATCHES: dict[str, Slips] = {
         ),
     },
     "service_time.py": {
-        "one in nine is to be told": (
-            "_ASK_EVERY - 1 if is_due",
-            "_ASK_EVERY if is_due",
+        "hardly anybody is to be told": (
+            "_ASK_EVERY = (5, 7, 11)",
+            "_ASK_EVERY = (5, 7, 13)",
         ),
         "the budget is taken for milliseconds": (
             "int(budget_s / expected_s)",

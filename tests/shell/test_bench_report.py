@@ -12,7 +12,7 @@ from balancer.bench.result import Run, result
 from balancer.bench.schedule import OpenLoop, schedule_of
 from balancer.bench.tally import Tally
 from balancer.bench.text import bar, duration, heights, number
-from balancer.wire.replies import Reply, Try
+from balancer.wire.reply import Reply, Try
 
 KEYS = """
     cluster address started_at took_s interrupted load sent answered unanswered ok failed

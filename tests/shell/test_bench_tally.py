@@ -9,7 +9,7 @@ import pytest
 from balancer.bench.latencies import Latencies
 from balancer.bench.tally import INTERRUPTED, Tally
 from balancer.bench.timeline import SLOTS_MAX, Timeline
-from balancer.wire.replies import Reply, Try
+from balancer.wire.reply import Reply, Try
 
 SHARES = (0.5, 0.9, 0.99, 0.999)
 

@@ -32,7 +32,7 @@ from balancer.errors import (
     Poisoned,
     Unavailable,
 )
-from balancer.wire.replies import Try
+from balancer.wire.reply import Try
 from tests.shell.fake_balancer import (
     PATIENCE_S,
     Answer,

@@ -22,7 +22,7 @@ def copy(tmp_path: Path) -> Path:
         shutil.copytree(PROJECT / part, tmp_path / part, ignore=plain)
     for part in ("pyproject.toml", "run_cluster.py"):
         shutil.copy(PROJECT / part, tmp_path)
-    (tmp_path / SOURCE).with_suffix(".any.so").touch()
+    (tmp_path / SOURCE).with_suffix(".so").touch()
     return tmp_path
 
 
@@ -35,9 +35,9 @@ def complaint(copy: Path) -> str:
     return done.stdout.rstrip("\n")
 
 
-def change(source: Path) -> None:
-    compiled = source.with_suffix(".any.so").stat()
-    os.utime(source, ns=(compiled.st_atime_ns, compiled.st_mtime_ns + 1_000_000))
+def change(source: Path, compiled: Path | None = None) -> None:
+    at_ns = (compiled or source.with_suffix(".so")).stat().st_mtime_ns + 1_000_000
+    os.utime(source, ns=(at_ns, at_ns))
 
 
 def test_what_was_compiled_after_the_last_change_is_as_good_as_its_source(copy: Path) -> None:
@@ -51,8 +51,28 @@ def test_what_has_changed_since_is_not_started(copy: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         f"run_cluster.py: error: {SOURCE} has changed since it was compiled: "
-        "compile again, or rm balancer/*.so balancer/*/*.so workers/*.so\n"
+        "compile again (README, Compiled), or rm balancer/*.so balancer/*/*.so workers/*.so\n"
     )
+
+
+def test_what_has_no_source_any_more_is_not_started(copy: Path) -> None:
+    (copy / SOURCE).unlink()
+    assert complaint(copy).startswith(f"{SOURCE} is gone, but not what was compiled from it: ")
+
+
+def test_what_another_python_compiled_or_all_have_in_common_is_nobodys_concern(copy: Path) -> None:
+    compiled = (copy / SOURCE).with_suffix(".so")
+    compiled.rename(compiled.with_suffix(".cpython-27-any.so"))
+    change(copy / SOURCE, compiled.with_suffix(".cpython-27-any.so"))
+    (copy / "balancer" / "compiled__mypyc.so").touch()
+    assert complaint(copy) == ""
+
+
+def test_a_changed_worker_is_found_out_too(copy: Path) -> None:
+    source = copy / "workers" / "mailbox.py"
+    source.with_suffix(".so").touch()
+    change(source)
+    assert complaint(copy).startswith("workers/mailbox.py has changed")
 
 
 def test_where_it_was_installed_nobody_changes_anything(copy: Path) -> None:

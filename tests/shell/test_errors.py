@@ -6,7 +6,7 @@ from balancer import errors
 from balancer.core.events import STATUS, Reason, Refuse, RequestId
 from balancer.errors import ClusterError, error_for
 from balancer.wire import replies
-from balancer.wire.replies import Reply, Try
+from balancer.wire.reply import Reply, Try, decode_reply
 
 CLASSES: dict[Reason, type[ClusterError]] = {
     Reason.MALFORMED: errors.BadRequest,
@@ -26,7 +26,7 @@ CLASSES: dict[Reason, type[ClusterError]] = {
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_refusal_is_the_exception_that_says_what_to_do(reason: Reason) -> None:
-    reply = replies.decode_reply(replies.encode_refusal(Refuse(RequestId(1), reason), None))
+    reply = decode_reply(replies.encode_refusal(Refuse(RequestId(1), reason), None))
     error = error_for(reply)
     assert type(error) is CLASSES[reason]
     assert (error.status, error.reason) == (STATUS[reason], reason.value)

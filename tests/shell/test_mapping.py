@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from balancer.client.mapping import PAUSE_MAX_S, SPREAD, WINDOW_AT_START, WINDOW_ONCE_MAX, Plan
-from balancer.wire.replies import Reply
+from balancer.wire.reply import Reply
 
 START = 1_000.0
 TIMEOUT_S = 30.0

@@ -19,7 +19,7 @@ from balancer.core.events import (
     WorkerReply,
 )
 from balancer.wire import replies, requests, tasks, values
-from balancer.wire.replies import Reply, Try
+from balancer.wire.reply import Reply, Try, decode_reply, decode_welcome
 from balancer.wire.requests import Header, Unreadable
 from balancer.wire.tasks import Task
 from balancer.wire.values import LARGE_BYTES, Blob, WireError
@@ -310,7 +310,7 @@ def test_the_workers_bytes_are_spliced_into_a_valid_map(
         expected["id"] = id
     assert msgpack.unpackb(frame) == expected
     tries = (Try("server1-1", "died", 312.0), Try("server1-2", "empty", 0.4)) if tried else ()
-    assert replies.decode_reply(frame) == Reply(
+    assert decode_reply(frame) == Reply(
         200, value, worker="server2-1", attempts=3, tried=tries, id=id
     )
 
@@ -319,7 +319,7 @@ def test_the_workers_bytes_are_not_packed_again() -> None:
     roundabout = b"\xcd\x00\x07"  # a 7 as nobody packs it
     frame = replies.encode_answer(WorkerReply(Outcome.ANSWER, value=roundabout), "a", 1, (), None)
     assert roundabout in frame
-    assert replies.decode_reply(frame).body == 7
+    assert decode_reply(frame).body == 7
 
 
 @pytest.mark.parametrize(("status", "reason"), [(500, "handler_error"), (400, "malformed")])
@@ -383,7 +383,7 @@ def test_a_refusal_says_who_was_tried_and_whether_it_may_have_run() -> None:
         "retry_after_ms": 13,
         "id": b"\x07",
     }
-    reply = replies.decode_reply(frame)
+    reply = decode_reply(frame)
     assert (reply.may_have_run, reply.retry_after_ms, reply.id) == (True, 13, b"\x07")
 
 
@@ -394,7 +394,7 @@ def test_a_refusal_of_the_unreadable_says_what_is_wrong_with_it() -> None:
 
 
 def test_a_reply_may_say_more_than_we_know() -> None:
-    assert replies.decode_reply(pack({"status": 200, "body": 1, "new": 2})) == Reply(200, 1)
+    assert decode_reply(pack({"status": 200, "body": 1, "new": 2})) == Reply(200, 1)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_a_reply_may_say_more_than_we_know() -> None:
 )
 def test_a_frame_that_is_no_reply_is_a_wire_error(frame: bytes) -> None:
     with pytest.raises(WireError):
-        replies.decode_reply(frame)
+        decode_reply(frame)
 
 
 # --- the task ----------------------------------------------------------------------------------
@@ -676,7 +676,7 @@ def test_the_deepest_value_that_passes_can_still_be_read_inside_the_reply() -> N
     for depth in range(1015, 1030):
         reply = decode_worker_reply([nested(depth)], 10_000, is_trusted=False)
         if reply.outcome is Outcome.ANSWER:
-            replies.decode_reply(replies.encode_answer(reply, "a", 1, (), None))
+            decode_reply(replies.encode_answer(reply, "a", 1, (), None))
         else:
             assert reply == GARBLED
 
@@ -742,7 +742,7 @@ def test_noise_never_raises_anything_but_a_wire_error() -> None:
         outcomes.add(type(requests.decode_request(frames)).__name__)
         outcomes.add(type(requests.decode_request([b"", *frames])).__name__)
         outcomes.add(decode_worker_reply(frames, 60, chance.random() < 0.5).outcome)
-        for decode in (replies.decode_reply, values.decode_payload):
+        for decode in (decode_reply, values.decode_payload):
             try:
                 decode(frames[0])
                 outcomes.add(decode.__name__)
@@ -776,12 +776,12 @@ def test_a_hello_is_answered_with_the_life_and_its_id() -> None:
     assert msgpack.unpackb(welcome) == {"status": 200, "body": {"life": "cafe"}, "id": b"x"}
     fields = {"status": 200, "body": {"life": "cafe"}}
     assert msgpack.unpackb(replies.encode_welcome("cafe", None)) == fields
-    assert replies.decode_welcome(welcome) == "cafe"
+    assert decode_welcome(welcome) == "cafe"
 
 
 @pytest.mark.parametrize(
     "answer", [{"status": 200, "body": 1}, {"status": 200}, {"status": 503}, 7]
 )
 def test_an_answer_to_a_hello_that_tells_of_no_life_means_none(answer: Any) -> None:
-    assert replies.decode_welcome(pack(answer)) == ""
-    assert replies.decode_welcome(pack({"status": 200, "body": {"life": 7}})) == ""
+    assert decode_welcome(pack(answer)) == ""
+    assert decode_welcome(pack({"status": 200, "body": {"life": 7}})) == ""
