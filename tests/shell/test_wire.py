@@ -1,5 +1,7 @@
 """Frames and msgpack, both ends: what is said is what is read, and nonsense is no accident."""
 
+import copy
+import pickle
 import random
 import struct
 from collections.abc import Sequence
@@ -785,3 +787,10 @@ def test_a_hello_is_answered_with_the_life_and_its_id() -> None:
 def test_an_answer_to_a_hello_that_tells_of_no_life_means_none(answer: Any) -> None:
     assert decode_welcome(pack(answer)) == ""
     assert decode_welcome(pack({"status": 200, "body": {"life": 7}})) == ""
+
+
+def test_a_reply_can_be_kept_and_sent_on() -> None:
+    """Compiled it could not: users do with it what they do with any other value."""
+    reply = Reply(503, reason="exhausted", tried=(Try("a-1", "died", 2.5),))
+    assert copy.deepcopy(reply) == reply
+    assert pickle.loads(pickle.dumps(reply)) == reply  # noqa: S301  # our own bytes
