@@ -4,7 +4,7 @@ _GAIN = 1 / 64
 """Of the latest request; of a batch as many times as much, at most a half."""
 _DEVIATIONS = 4
 """What is allowed for, as a TCP timer does (RFC 6298): of mixed work the long ones count."""
-_MEMORY = 128
+_MEMORY = 2048
 """After so many requests the slowest counts for a third of what it took."""
 HAND_OVER_S = 0.0002
 """What it takes to wake a worker, and to be woken by its reply."""

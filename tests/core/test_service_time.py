@@ -85,10 +85,10 @@ def test_nothing_is_done_at_once_until_the_slow_ones_are_long_ago() -> None:
     service.note(0.00001, 1)
     assert service.at_once() == 20
     service.note(0.02, 1)
-    for _ in range(200):
+    for _ in range(9000):
         service.note(0.00001, 1)
         assert service.at_once() == 0
-    for _ in range(800):
+    for _ in range(7000):
         service.note(0.00001, 1)
     assert service.at_once() > 10
 
