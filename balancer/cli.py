@@ -56,6 +56,7 @@ def _command(word: str, argv: list[str]) -> int:
         asked = parse_cluster(argv, word)
         config = load(asked.flags, asked.handlers, os.environ)
         _refuse_without_packages()
+        _refuse_what_is_outdated()
         return check_handlers(config)
     if word == "top":
         from balancer.top.command import top

@@ -44,9 +44,10 @@ def test_what_was_compiled_after_the_last_change_is_as_good_as_its_source(copy: 
     assert complaint(copy) == ""
 
 
-def test_what_has_changed_since_is_not_started(copy: Path) -> None:
+@pytest.mark.parametrize("words", [("--name", "outdated"), ("check",)])
+def test_what_has_changed_since_is_not_started(copy: Path, words: tuple[str, ...]) -> None:
     change(copy / SOURCE)
-    start = [sys.executable, "run_cluster.py", "--name", "outdated"]
+    start = [sys.executable, "run_cluster.py", *words]
     done = subprocess.run(start, cwd=copy, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert done.stderr == (
