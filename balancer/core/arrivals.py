@@ -10,6 +10,9 @@ from balancer.core.policy import Choice, choose
 from balancer.core.pool import Member, Pool, Pools, State
 from balancer.core.requests import Requests
 
+_GROUP_MIN = 3
+"""A pair is done sooner by two, who have a processor each: measured, a fifth more requests."""
+
 # What every request asks for: until Python 3.12 a member's look-up costs ten times a name's.
 _IDLE = State.IDLE
 
@@ -56,7 +59,7 @@ class Arrivals:
         limits, pool = self._placing.limits, self._pools.order[0]
         if limits.batch_max == 1 or limits.batch_wait_s:
             return False
-        return len(pool.idle) < count or pool.service.at_once() > 1
+        return len(pool.idle) < count or (count >= _GROUP_MIN and pool.service.at_once() > 1)
 
     def _serve_joined(self, now: float) -> None:
         for pool in self._joined.values():

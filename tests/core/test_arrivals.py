@@ -30,6 +30,17 @@ def test_what_is_done_sooner_than_handed_over_is_not_shared_out() -> None:
     ]
 
 
+def test_a_pair_is_shared_out_however_quick() -> None:
+    story = idle("a", "b", service_s=0.00002)
+    assert story.at(story.now, together(1, 2)) == ["1 -> a (attempt 1)", "2 -> b (attempt 1)"]
+
+
+def test_a_pair_goes_together_to_the_last_who_is_free() -> None:
+    story = idle("a", "b", service_s=0.00002)
+    story.at(story.now, request(91))
+    assert story.at(story.now, together(1, 2)) == ["1, 2 -> b together"]
+
+
 def test_those_that_find_everybody_free_are_shared_out() -> None:
     story = idle("a", "b", service_s=0.0003)
     assert story.at(story.now, together(1, 2, 3, 4, 5)) == [
