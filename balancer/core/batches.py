@@ -24,6 +24,8 @@ def companions(
     if first.deadline - now < try_start_min_s:
         return []
     most = _requests_max(member, queue.waiting(member.pool), limits)
+    if most == 1:
+        return []
     found: list[Request] = []
     size_bytes, try_timeout_s = first.size_bytes, first.try_timeout_s
     line = queue.line_of(member)

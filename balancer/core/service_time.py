@@ -21,19 +21,19 @@ class ServiceTime:
     count whose worker was asked, where it can be; what it does not tell took all that time.
     """
 
-    __slots__ = ("_deviation_s", "_slowest_s", "_turn", "_until_asked", "mean_s")
+    __slots__ = ("_deviation_s", "_latest_s", "_slowest_s", "_turn", "_until_asked", "mean_s")
 
     def __init__(self) -> None:
         self.mean_s = 0.0
         """0 until the first reply."""
-        self._deviation_s = self._slowest_s = 0.0
+        self._deviation_s = self._latest_s = self._slowest_s = 0.0
         self._turn = self._until_asked = 0
 
     def is_to_be_told(self, budget_s: float) -> bool:
-        """Whether the worker of the lone request that is about to leave is to tell its time: while
-        none seems worth a batch each, or else now and then."""
+        """Whether the worker of the lone request that is about to leave is to tell its time: now
+        and then, or each while none seems worth a batch but the latest was quick."""
         self._until_asked -= 1
-        if self._until_asked > 0 and self.fit(budget_s) > 1:
+        if self._until_asked > 0 and (self._latest_s > budget_s or self.fit(budget_s) > 1):
             return False
         self._turn += 1
         self._until_asked = _ASK_EVERY[self._turn % len(_ASK_EVERY)]
@@ -45,6 +45,7 @@ class ServiceTime:
         if requests > 1:
             took_s /= requests
             gain = min(0.5, _GAIN * requests)
+        self._latest_s = took_s
         if not self.mean_s:
             self.mean_s, self._deviation_s, self._slowest_s = took_s, took_s / 2, took_s
             return

@@ -54,16 +54,19 @@ def test_a_few_long_ones_among_many_short_ones_leave_no_room_for_a_second() -> N
         assert number < 20 or service.fit(0.001) <= 2
 
 
-def test_while_none_is_worth_a_batch_each_is_to_be_told() -> None:
+def test_while_none_is_worth_a_batch_but_the_latest_was_quick_each_is_to_be_told() -> None:
     service = ServiceTime()
     assert [service.is_to_be_told(0.001) for _ in range(3)] == [True] * 3
-    service.note(0.002, 1)
-    assert [service.is_to_be_told(0.001) for _ in range(3)] == [True] * 3
-
-
-def test_else_one_in_some_is_to_be_told_and_not_in_step_with_anything() -> None:
-    service = ServiceTime()
+    service.note(0.02, 1)
     service.note(0.00001, 1)
+    assert service.fit(0.001) == 1
+    assert [service.is_to_be_told(0.001) for _ in range(3)] == [True] * 3
+
+
+@pytest.mark.parametrize("took_s", [0.00001, 0.005])
+def test_else_one_in_some_is_to_be_told_and_not_in_step_with_anything(took_s: float) -> None:
+    service = ServiceTime()
+    service.note(took_s, 1)
     asked = [number for number in range(200) if service.is_to_be_told(0.001)]
     assert 20 <= len(asked) <= 30
     for period in (2, 3, 4, 5, 7, 8, 10):
