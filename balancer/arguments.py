@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from balancer import compiled
 from balancer.kinds import SWITCH
 from balancer.options import OPTIONS, Option
 from balancer.sources import ConfigError
@@ -145,7 +146,7 @@ def _cluster_parser(command: str) -> argparse.ArgumentParser:
             action="store_true",
             help="print the configuration as a TOML file for --config, and exit",
         )
-        other.add_argument("--version", action="version", version=f"failover-cluster {VERSION}")
+        other.add_argument("--version", action=_ShowVersion, help="show it and exit")
     other.add_argument("-h", "--help", action="help", help="show this and exit")
     return parser
 
@@ -175,6 +176,15 @@ class _Switch(argparse.Action):
     ) -> None:
         is_off = option_string is not None and option_string.startswith("--no-")
         setattr(namespace, self.dest, "false" if is_off else "true")
+
+
+class _ShowVersion(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **rest)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"failover-cluster {VERSION}{', compiled' if compiled.is_used() else ''}")
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):

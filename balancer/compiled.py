@@ -6,12 +6,19 @@ What can be compiled, and by what, is said in pyproject.toml.
 import os
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PACKAGES = ("balancer", "workers")
 _WHAT_TO_DO = "compile again (README, Compiled), or rm balancer/*.so balancer/*/*.so workers/*.so"
 _SHARED = "__mypyc"
 """The end of the name of what they all have in common, which has no source of its own."""
+
+
+def is_used() -> bool:
+    """Whether this Python takes what a request passes through from C."""
+    spec = find_spec("balancer.core.queue")
+    return spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def complaint() -> str | None:

@@ -56,7 +56,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_version_is_that_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION
-    assert run("--version") == (0, f"{project['name']} {VERSION}\n", "")
+    code, shown, errors = run("--version")
+    assert (code, shown.split(",")[0].rstrip(), errors) == (0, f"{project['name']} {VERSION}", "")
 
 
 def test_help_names_every_option_with_its_default_and_every_command() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balancer.arguments import VERSION
 from tests.cluster.running import PROJECT
 
 SOURCE = "balancer/core/queue.py"
@@ -38,6 +39,16 @@ def complaint(copy: Path) -> str:
 def change(source: Path, compiled: Path | None = None) -> None:
     at_ns = (compiled or source.with_suffix(".so")).stat().st_mtime_ns + 1_000_000
     os.utime(source, ns=(at_ns, at_ns))
+
+
+def test_the_version_tells_whether_it_was_compiled(copy: Path) -> None:
+    def version() -> str:
+        command = [sys.executable, "run_cluster.py", "--version"]
+        return subprocess.check_output(command, cwd=copy, text=True, timeout=30).rstrip()
+
+    assert version() == f"failover-cluster {VERSION}, compiled"
+    (copy / SOURCE).with_suffix(".so").unlink()
+    assert version() == f"failover-cluster {VERSION}"
 
 
 def test_what_was_compiled_after_the_last_change_is_as_good_as_its_source(copy: Path) -> None:
