@@ -5,6 +5,7 @@ wait: before anybody gets one of them it is known how many there are.
 """
 
 from balancer.core.events import RequestArrived, RequestsArrived
+from balancer.core.lifecycle import Request
 from balancer.core.placing import Placing
 from balancer.core.policy import Choice, choose
 from balancer.core.pool import Member, Pool, Pools, State
@@ -32,17 +33,20 @@ class Arrivals:
 
     def accept_all(self, event: RequestsArrived, now: float) -> None:
         """As if one came after the other, where nobody can have several of them."""
-        placing, may_share = self._placing, self._may_share(len(event.arrivals))
+        placing = self._placing
+        taken = [self._requests.take_in(arrived, now) for arrived in event.arrivals]
+        requests = [request for request in taken if request is not None]
         choice: Choice | None = None
-        for arrived in event.arrivals:
-            request = self._requests.take_in(arrived, now)
-            if request is None:
-                continue
+        may_share: bool | None = None
+        for request in requests:
             if choice is None:  # for one it is as for all that are new
                 choice = choose(request, self._pools.order)
             if not isinstance(choice, Member):
                 placing.follow(choice, request, now, is_joining=True)
-            elif not may_share:
+                continue
+            if may_share is None:
+                may_share = self._may_share(requests, choice.pool)
+            if not may_share:
                 placing.follow(choice, request, now, is_joining=True)
                 choice = None  # it is busy with that one now
             elif choice.state is _IDLE and placing.has_room_for(request):
@@ -53,12 +57,13 @@ class Arrivals:
                 placing.place(request, now, is_joining=True)
         self._serve_joined(now)
 
-    def _may_share(self, count: int) -> bool:
+    def _may_share(self, requests: list[Request], pool: Pool) -> bool:
         """Not where there are no batches, or they are waited for, or somebody is free for each that
         is worth a hand-over."""
-        limits, pool = self._placing.limits, self._pools.order[0]
+        limits = self._placing.limits
         if limits.batch_max == 1 or limits.batch_wait_s:
             return False
+        count = [request.must_go_alone for request in requests].count(False)
         return len(pool.idle) < count or (count >= _GROUP_MIN and pool.service.at_once() > 1)
 
     def _serve_joined(self, now: float) -> None:

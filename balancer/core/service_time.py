@@ -10,7 +10,7 @@ HAND_OVER_S = 0.0002
 """What it takes to wake a worker, and to be woken by its reply."""
 _ASK_EVERY = (5, 7, 11)
 """Of so many in turn that go alone one is to be told, for to measure it costs something, too. No
-regular traffic keeps step with it: the cheap ones of cheap and dear in turn are not all it sees."""
+short pattern keeps step with it: the cheap ones of cheap and dear in turn are not all it sees."""
 
 
 class ServiceTime:
@@ -21,26 +21,38 @@ class ServiceTime:
     count whose worker was asked, where it can be; what it does not tell took all that time.
     """
 
-    __slots__ = ("_deviation_s", "_latest_s", "_slowest_s", "_turn", "_until_asked", "mean_s")
+    __slots__ = (
+        "_deviation_s",
+        "_latest_s",
+        "_slowest_s",
+        "_stay_s",
+        "_turn",
+        "_until_asked",
+        "mean_s",
+    )
 
     def __init__(self) -> None:
         self.mean_s = 0.0
         """0 until the first reply."""
-        self._deviation_s = self._latest_s = self._slowest_s = 0.0
+        self._deviation_s = self._latest_s = self._slowest_s = self._stay_s = 0.0
         self._turn = self._until_asked = 0
 
     def is_to_be_told(self, budget_s: float) -> bool:
         """Whether the worker of the lone request that is about to leave is to tell its time: now
         and then, or each while none seems worth a batch but the latest was quick."""
         self._until_asked -= 1
-        if self._until_asked > 0 and (self._latest_s > budget_s or self.fit(budget_s) > 1):
+        if self._until_asked > 0 and (2 * self._latest_s > budget_s or self.fit(budget_s) > 1):
             return False
         self._turn += 1
         self._until_asked = _ASK_EVERY[self._turn % len(_ASK_EVERY)]
         return True
 
+    def note_stay(self, elapsed_s: float) -> None:
+        """A worker has replied so long after the hand-over, whatever of that was work."""
+        self._stay_s += (elapsed_s - self._stay_s) * (_GAIN if self._stay_s else 1.0)
+
     def note(self, took_s: float, requests: int) -> None:
-        """A worker has replied after so long to so many requests."""
+        """So many requests have taken so long, together."""
         gain = _GAIN
         if requests > 1:
             took_s /= requests
@@ -61,11 +73,11 @@ class ServiceTime:
 
     def usual_s(self, requests: int) -> float:
         """How long a worker keeps so many, from hand-over to reply; 0 if nothing is known."""
-        return self.mean_s * requests + HAND_OVER_S if self.mean_s else 0.0
+        return max(self.mean_s * requests + HAND_OVER_S, self._stay_s) if self.mean_s else 0.0
 
     def fit(self, budget_s: float) -> int:
         """How many requests are done within so long, as far as can be told; at least one, and two
         if that is what they take on the average: what can be told of a few is little."""
         expected_s = self.mean_s + _DEVIATIONS * self._deviation_s
         fitting = int(budget_s / expected_s) if expected_s else 1
-        return max(fitting, 2 if 0 < self.mean_s < budget_s else 1)
+        return max(fitting, 2 if 0 < 2 * self.mean_s <= budget_s else 1)

@@ -187,11 +187,12 @@ class Workers:
             self._deadlines.cancel(held.alarm)
         member.held = None
         self._pools.move(member, _REPLIED)
+        service, elapsed_s = member.pool.service, now - held.started_at
+        service.note_stay(elapsed_s)
         if held.is_timed:
             # The clock of one of another hand may be wrong.
-            elapsed_s = now - held.started_at
             took_s = elapsed_s if took_s is None or took_s > elapsed_s else took_s
-            member.pool.service.note(took_s, len(held.requests))
+            service.note(took_s, len(held.requests))
         return is_late
 
     def _go_on(self, member: Member, held: Held, is_late: bool, now: float) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from balancer.core.events import Batching, Outcome, RequestsArrived
-from tests.core.story import START, Story, answer, replies, request
+from balancer.core.events import Batching, Outcome, RequestId, RequestsArrived
+from tests.core.story import START, Story, answer, dies, garbled, replies, request
 
 FAST_S = 0.0001
 
@@ -33,6 +33,57 @@ def test_what_is_done_sooner_than_handed_over_is_not_shared_out() -> None:
 def test_a_pair_is_shared_out_however_quick() -> None:
     story = idle("a", "b", service_s=0.00002)
     assert story.at(story.now, together(1, 2)) == ["1 -> a (attempt 1)", "2 -> b (attempt 1)"]
+
+
+def test_three_are_a_group() -> None:
+    story = idle("a", "b", "c", service_s=0.00002)
+    assert story.at(story.now, together(1, 2, 3)) == ["1, 2, 3 -> a together"]
+
+
+def test_two_to_a_hand_over_are_worth_it() -> None:
+    story = idle("a", "b", "c")
+    assert story.at(story.now, together(1, 2, 3)) == ["1, 2 -> a together", "3 -> b (attempt 1)"]
+
+
+def test_a_pair_is_shared_out_where_the_first_pool_is_down() -> None:
+    story = Story(pools={"first": "-p", "second": "a b c"}, batching=Batching.EACH, batch_max=8)
+    story.know(0.00002)
+    assert story.at(story.now, together(1, 2)) == ["1 -> a (attempt 1)", "2 -> b (attempt 1)"]
+
+
+def test_who_is_turned_away_or_goes_alone_is_no_company() -> None:
+    story = idle("a", "b", "c", service_s=0.00002, max_body_bytes=10)
+    arrivals = (request(1), request(2), request(3, size_bytes=11))
+    assert story.at(story.now, RequestsArrived(arrivals)) == [
+        "3 <- 413 too_large",
+        "1 -> a (attempt 1)",
+        "2 -> b (attempt 1)",
+    ]
+    story = idle("a", "b", "c", service_s=0.00002)
+    arrivals = (request(1), request(2), request(3, id="three", once=True))
+    assert story.at(story.now, RequestsArrived(arrivals)) == [
+        "1 -> a (attempt 1)",
+        "2 -> b (attempt 1)",
+        "3 -> c (attempt 1)",
+    ]
+
+
+def test_a_group_has_the_last_resort_for_one_of_them() -> None:
+    story = idle("a", "b", service_s=0.00002, ejection_tries=1)
+    story.at(story.now, request(91))
+    story.at(story.now + 0.1, garbled("a"))
+    story.at(story.now + 0.1, dies("b"))
+    assert story.at(story.now + 0.1, together(1, 2, 3))[0] == "1 -> a (attempt 1)"
+
+
+def test_a_group_is_not_behind_a_suspect_that_waits_for_others() -> None:
+    story = Story(*"abcde", batching=Batching.EACH, batch_max=8, try_timeout_s=2.0)
+    story.know(0.00002)
+    story.at(START, request(1), request(2))
+    for seconds in (2.0, 4.0, 5.0, 9.0, 10.05, 10.5):
+        story.at(START + seconds)
+    assert RequestId(1) in story.core.queue  # and "e" is idle
+    assert story.at(START + 10.6, together(11, 12, 13)) == ["11 -> e (attempt 1)"]
 
 
 def test_a_pair_goes_together_to_the_last_who_is_free() -> None:

@@ -147,6 +147,28 @@ def test_who_was_asked_and_tells_nothing_took_all_that_time() -> None:
     assert story.core.pools.order[0].service.fit(0.001) == 1
 
 
+def test_the_way_that_takes_longer_than_the_work_is_not_unusual() -> None:
+    """A suspect's next try does not wait for workers that are as busy as ever."""
+    story = Story(*"abcdefgh", batching=Batching.EACH, batch_max=8, try_timeout_s=1.0)
+    numbers = iter(range(1000, 9000))
+    for _ in range(100):
+        story.at(story.now, request(next(numbers)))
+        [is_asked] = asked(story)
+        [worker] = [m.slot for m in story.core.pools.members() if m.held]
+        story.at(story.now + 0.01, answer(worker, took_s=0.00001 if is_asked else None))
+    began_at = story.now
+    story.at(began_at, request(1))
+    suspect = story.core.requests()[0]
+    while suspect.attempts < 2:
+        held = [(m.slot, m.held) for m in story.core.pools.members() if m.held]
+        ended = [
+            s for s, h in held if suspect.id not in h.requests and story.now > h.started_at + 0.0095
+        ]
+        answers = [answer(slot, took_s=0.00001) for slot in ended]
+        story.at(story.now + 0.0025, *answers, request(next(numbers)))
+        assert story.now < began_at + 1.1
+
+
 @pytest.mark.parametrize(
     ("batching", "batch_max"), [(Batching.EACH, 1), (Batching.WHOLE, 8), (Batching.NONE, 8)]
 )
@@ -166,6 +188,12 @@ def test_who_takes_a_batch_whole_has_no_budget() -> None:
     story = busy("a", batching=Batching.WHOLE, batch_budget_s=FAST_S)
     follows(story, *(request(number) for number in range(1, 9)))
     assert follows(story, answer("a"))[1:] == ["1, 2, 3, 4, 5, 6, 7, 8 -> a together"]
+
+
+def test_a_model_leaves_nothing_to_those_who_may_be_busy_for_long() -> None:
+    story = busy("a", "b", batching=Batching.WHOLE)
+    follows(story, *(request(number) for number in (1, 2, 3, 4)))
+    assert follows(story, answer("a"))[1:] == ["1, 2, 3, 4 -> a together"]
 
 
 def test_other_workers_get_their_share() -> None:
