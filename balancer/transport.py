@@ -141,9 +141,9 @@ class Transport:
     def _look(self, patience_s: float | None) -> bool:
         """Which sockets have something to read: the deaths that they tell of are known from now
         on, everything else is read as ``_news``."""
-        ready = self.selector.select(patience_s)
-        for key, _ in ready:
-            key.data()
+        ready = self.selector.ready(patience_s)
+        for take_note in ready:
+            take_note()
         return bool(ready)
 
     def _news(self, *, requests_first: bool = False) -> Iterator[Event]:
