@@ -20,6 +20,8 @@ def companions(
     """
     if limits.batch_max == 1 or member.batching is Batching.NONE or first.must_go_alone:
         return []
+    if member.batching is Batching.EACH and not member.pool.service.fits_two(limits.batch_budget_s):
+        return []
     try_start_min_s = limits.try_start_min_s
     if first.deadline - now < try_start_min_s:
         return []

@@ -8,6 +8,9 @@ _MEMORY = 2048
 """After so many requests the slowest counts for a third of what it took."""
 HAND_OVER_S = 0.0002
 """What it takes to wake a worker, and to be woken by its reply."""
+WARM_UP_S = 0.00002
+"""What goes on top of each batch, large or small: code that has not run lately is slow at first.
+Were it taken for the requests' own, small batches would look slow, and so stay small."""
 _ASK_EVERY = (5, 7, 11)
 """Of so many in turn that go alone one is to be told, for to measure it costs something, too. No
 short pattern keeps step with it: the cheap ones of cheap and dear in turn are not all it sees."""
@@ -54,14 +57,15 @@ class ServiceTime:
     def note(self, took_s: float, requests: int) -> None:
         """So many requests have taken so long, together."""
         gain = _GAIN
+        warm_s = max(took_s - WARM_UP_S, took_s / 2) / requests
         if requests > 1:
             took_s /= requests
             gain = min(0.5, _GAIN * requests)
         self._latest_s = took_s
         if not self.mean_s:
-            self.mean_s, self._deviation_s, self._slowest_s = took_s, took_s / 2, took_s
+            self.mean_s, self._deviation_s, self._slowest_s = took_s, took_s / 2, warm_s
             return
-        self._slowest_s = max(took_s, self._slowest_s * (1 - min(0.5, requests / _MEMORY)))
+        self._slowest_s = max(warm_s, self._slowest_s * (1 - min(0.5, requests / _MEMORY)))
         error_s = took_s - self.mean_s
         self.mean_s += gain * error_s
         self._deviation_s += gain * (abs(error_s) - self._deviation_s)
@@ -80,4 +84,8 @@ class ServiceTime:
         if that is what they take on the average: what can be told of a few is little."""
         expected_s = self.mean_s + _DEVIATIONS * self._deviation_s
         fitting = int(budget_s / expected_s) if expected_s else 1
-        return max(fitting, 2 if 0 < 2 * self.mean_s <= budget_s else 1)
+        return max(fitting, 2 if self.fits_two(budget_s) else 1)
+
+    def fits_two(self, budget_s: float) -> bool:
+        """Whether that is more than one."""
+        return 0 < 2 * self.mean_s <= budget_s

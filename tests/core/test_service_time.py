@@ -80,17 +80,32 @@ def test_else_one_in_some_is_to_be_told_and_not_in_step_with_anything(took_s: fl
 def test_what_is_done_sooner_than_handed_over_is_done_at_once() -> None:
     service = ServiceTime()
     assert service.at_once() == 0
-    service.note(0.00004, 1)
+    service.note(0.00043, 10)
+    assert service.at_once() == 4
+    service.note(0.00041, 10)
+    assert service.at_once() == 4
+    service = ServiceTime()
+    service.note(0.00041, 10)
     assert service.at_once() == 5
     service = ServiceTime()
     service.note(0.0003, 1)
     assert service.at_once() == 0
 
 
+def test_what_goes_on_top_of_every_batch_does_not_keep_batches_small() -> None:
+    """Three echoes of 3 us, and 13 for code that was not run lately, look like 7 us each."""
+    service = ServiceTime()
+    service.note(0.000022, 3)
+    assert service.at_once() >= 32
+    service = ServiceTime()
+    service.note(0.00004, 1)  # of a lone one nobody knows what was its own: half of it at least
+    assert service.at_once() == 10
+
+
 def test_nothing_is_done_at_once_until_the_slow_ones_are_long_ago() -> None:
     service = ServiceTime()
     service.note(0.00001, 1)
-    assert service.at_once() == 20
+    assert service.at_once() == 40
     service.note(0.02, 1)
     for _ in range(9000):
         service.note(0.00001, 1)
