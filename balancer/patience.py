@@ -21,7 +21,8 @@ class PatientSelector(selectors.BaseSelector):
         self._alarm.register(self._urgent, select.POLLIN)
         self._data: dict[int, Any] = {}
         if sys.platform == "linux":
-            self._epoll = select.epoll.fromfd(os.dup(self._all.fileno()))
+            self._of_all = select.epoll.fromfd(os.dup(self._all.fileno()))
+            self._of_urgent = select.epoll.fromfd(os.dup(self._urgent.fileno()))
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         self._urgent.register(fileobj, events, data)
@@ -54,8 +55,15 @@ class PatientSelector(selectors.BaseSelector):
         """The data of those with news, as ``select`` tells them for many times the price."""
         if sys.platform == "linux":
             data = self._data
-            return [data[fd] for fd, _ in self._epoll.poll(timeout_s, len(data) or 1)]
+            return [data[fd] for fd, _ in self._of_all.poll(timeout_s, len(data) or 1)]
         return [key.data for key, _ in self._all.select(timeout_s)]
+
+    def ready_urgent(self, timeout_s: float) -> list[Any]:
+        """As ``ready``, of those that cannot wait."""
+        if sys.platform == "linux":
+            data = self._data
+            return [data[fd] for fd, _ in self._of_urgent.poll(timeout_s, len(data) or 1)]
+        return [key.data for key, _ in self._urgent.select(timeout_s)]
 
     def nap(self, timeout_s: float) -> bool:
         """Whether there is news of one that cannot wait; ``ready`` tells of whom."""
@@ -66,6 +74,7 @@ class PatientSelector(selectors.BaseSelector):
 
     def close(self) -> None:
         if sys.platform == "linux":
-            self._epoll.close()
+            self._of_all.close()
+            self._of_urgent.close()
         self._urgent.close()
         self._all.close()

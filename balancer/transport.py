@@ -39,7 +39,7 @@ SETTLE_MAX_S = 0.04
 """And so long at most, whatever arrives: what is due waits for it, and promises are 50 ms wide."""
 
 
-NAP_S = 0.004
+NAP_S = 0.008
 """How long requests may lie unread at the most, while they would only wait for a worker."""
 
 
@@ -105,9 +105,7 @@ class Transport:
         is not late because we were (SIGSTOP, a loaded machine).
         """
         self.flush()
-        patience_s = self._patience_s(until)
-        has_napped = nobody_is_free and self._nap(patience_s)
-        self._look(self._patience_s(until) if has_napped else patience_s)
+        has_napped = self._wait(until, nobody_is_free)
         yield from self._news(requests_first=has_napped and self.frontend.has_priorities)
         if until is not None and time.monotonic() > until + STALL_S:
             yield from self._settle()
@@ -123,33 +121,34 @@ class Transport:
         while (now := time.monotonic()) < end:
             self.flush()
             has_more = self._has_more()
-            if not self._look(0.0 if has_more else min(SETTLE_S, end - now)) and not has_more:
+            ready = self.selector.ready(0.0 if has_more else min(SETTLE_S, end - now))
+            if not ready and not has_more:
                 break
+            _take_note(ready)
             yield from self._news()
 
-    def _nap(self, patience_s: float | None) -> bool:
-        """Wait for anything but clients, for a while after the last time that one was heard; False
-        if there is no time for that. To be woken by each of them costs more than to read them."""
-        nap_s = self._napping_until - time.monotonic()
-        if patience_s is not None and patience_s < nap_s:
-            nap_s = patience_s
+    def _wait(self, until: float | None, nobody_is_free: bool) -> bool:
+        """Wait until there is something to read, or that instant; whether clients were made to
+        wait. To be woken by each of them costs more than to read them, and in the first half of
+        that time it is not even asked who of them has news."""
+        patience_s = self._patience_s(until)
+        left_s = self._napping_until - time.monotonic() if nobody_is_free else 0.0
+        nap_s = left_s if patience_s is None else min(left_s, patience_s)
         if nap_s <= 0:
+            _take_note(self.selector.ready(patience_s))
             return False
-        self.selector.nap(nap_s)
+        if left_s <= NAP_S / 2 or self.frontend.has_priorities:
+            self.selector.nap(nap_s)
+        elif ready := self.selector.ready_urgent(nap_s):
+            _take_note(ready)
+            return True
+        _take_note(self.selector.ready(self._patience_s(until)))
         return True
-
-    def _look(self, patience_s: float | None) -> bool:
-        """Which sockets have something to read: the deaths that they tell of are known from now
-        on, everything else is read as ``_news``."""
-        ready = self.selector.ready(patience_s)
-        for take_note in ready:
-            take_note()
-        return bool(ready)
 
     def _news(self, *, requests_first: bool = False) -> Iterator[Event]:
         """Replies before requests, for they free workers; but among requests that were made to wait
         there may be one that is more urgent than what the worker would get. The very first that
-        is, and the end of a client, may so come one reply late."""
+        is, and the end of a client, may so come late, by NAP_S."""
         if self._events:
             yield from self._take_emitted()
         if requests_first:
@@ -225,3 +224,10 @@ class Transport:
         self.frontend.close()
         self.selector.close()
         self._context.term()
+
+
+def _take_note(ready: Iterable[Callable[[], None]]) -> None:
+    """Of which sockets have something to read: the deaths that they tell of are known from now
+    on, everything else is read as news."""
+    for note in ready:
+        note()

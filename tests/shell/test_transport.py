@@ -360,22 +360,35 @@ def test_what_is_due_does_not_wait_because_nobody_is_free(
 
 
 @pytest.mark.parametrize(
-    ("priority", "order"),
-    [(1, [ReplyArrived, RequestArrived]), (2, [RequestArrived, ReplyArrived])],
+    ("nap_s", "priority", "first_turn"),
+    [
+        (PATIENCE_S, 1, [ReplyArrived]),
+        (0.2, 1, [ReplyArrived, RequestArrived]),
+        (PATIENCE_S, 2, [RequestArrived, ReplyArrived]),
+    ],
 )
 def test_a_reply_comes_before_what_lay_unread_unless_that_may_be_more_urgent_than_others(
     loop: Loop,
     worker: Peer,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    nap_s: float,
     priority: int,
-    order: list[type[Event]],
+    first_turn: list[type[Event]],
 ) -> None:
-    loop.connect(worker.address)
-    loop.forward(loop.request("work", priority=priority))
-    worker.receive()
-    _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
-    worker.reply(msgpack.packb("done"))
-    assert _poll(loop, PATIENCE_S) == order
+    """And in the first half of a nap nobody looks whether a request lies there at all."""
+    with closing(StreamPeer(str(tmp_path / "stream"))) as beside:
+        loop.connect(worker.address, stream_path=beside.path)
+        loop.forward(loop.request("work", priority=priority))
+        with closing(beside.accept()) as stream:
+            assert stream.receive()
+            _ask_while_nobody_is_free(loop, monkeypatch, nap_s=nap_s)
+            half_over_at = time.monotonic() + 0.1
+            stream.send([msgpack.packb("done")])
+            _wait_until(lambda: time.monotonic() > half_over_at)
+            assert _poll(loop, PATIENCE_S) == first_turn
+            if RequestArrived not in first_turn:
+                assert _poll(loop, PATIENCE_S, nobody_is_free=False) == [RequestArrived]
 
 
 def test_what_does_not_come_from_clients_is_not_waited_for(
