@@ -134,8 +134,9 @@ class Observer:
             case ForwardBatch(_, batch):
                 totals["batches"] += 1
                 totals["batched"] += len(batch)
-                self._figures.first_tries += sum(one.attempt == 1 for one in batch)
-                totals["failovers"] += sum(one.attempt > 1 for one in batch)
+                first_tries = [one.attempt for one in batch].count(1)
+                self._figures.first_tries += first_tries
+                totals["failovers"] += len(batch) - first_tries
             case TryFailed():
                 self._note_failed_try(now, action)
                 is_logged = action.why is not Why.EMPTY
