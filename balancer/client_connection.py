@@ -70,6 +70,11 @@ class ClientConnection:
         return self._peer.is_ready
 
     @property
+    def is_beginning(self) -> bool:
+        """It has not greeted yet, or is in the middle of a large request."""
+        return not self._peer.is_ready or self._peer.missing_bytes > 0
+
+    @property
     def has_more(self) -> bool:
         """There is more to ``receive`` of what was read already."""
         return self._peer.has_more

@@ -103,6 +103,8 @@ class Frontend:
         """To whom something has been said, for ``flush`` to send."""
         self.has_priorities = False
         """Somebody has sent a request of another priority than the usual one."""
+        self.beginning: set[ClientConnection] = set()
+        """Who has not greeted yet, or is in the middle of a large request."""
         self.replies_undelivered = 0
 
     # --- the address ------------------------------------------------------------------------------
@@ -129,6 +131,7 @@ class Frontend:
         peer = Peer(self._frame_bytes_max, _FRAMES_MAX)
         connection = ClientConnection(accepted, id, peer, self._unread_max)
         self._connections.add(connection)
+        self.beginning.add(connection)
         news = partial(self._on_news, connection)
         self._selector.register_patient(connection, selectors.EVENT_READ, news)
         self._after(GREETING_TIMEOUT_S, partial(self._end_if_silent, connection))
@@ -180,6 +183,10 @@ class Frontend:
 
     def _put_back(self, connection: ClientConnection, gone: list[ClientGone]) -> None:
         """It has been read, for this time or for ever."""
+        if connection.is_beginning:
+            self.beginning.add(connection)
+        elif self.beginning:
+            self.beginning.discard(connection)
         if connection.has_ended:
             self._close(connection)
             if connection.has_asked:
@@ -262,6 +269,7 @@ class Frontend:
 
     def _close(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
+        self.beginning.discard(connection)
         self._spoken_to.pop(connection, None)
         self.readable.pop(connection, None)
         self._selector.unregister(connection)

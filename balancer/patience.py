@@ -29,7 +29,7 @@ class PatientSelector(selectors.BaseSelector):
         return self.register_patient(fileobj, events, data)
 
     def register_patient(self, fileobj: Any, events: int, data: Any) -> selectors.SelectorKey:
-        """It can wait: ``nap`` does not look at it."""
+        """It can wait: neither ``nap`` nor ``ready_urgent`` looks at it."""
         key = self._all.register(fileobj, events, data)
         self._data[key.fd] = data
         return key
@@ -52,7 +52,7 @@ class PatientSelector(selectors.BaseSelector):
         return self._all.select(timeout)
 
     def ready(self, timeout_s: float | None) -> list[Any]:
-        """The data of those with news, as ``select`` tells them for many times the price."""
+        """The data of those with news, which ``select`` tells with a key and a pair for each."""
         if sys.platform == "linux":
             data = self._data
             return [data[fd] for fd, _ in self._of_all.poll(timeout_s, len(data) or 1)]

@@ -40,7 +40,8 @@ SETTLE_MAX_S = 0.04
 
 
 NAP_S = 0.008
-"""How long requests may lie unread at the most, while they would only wait for a worker."""
+"""How long requests may lie unread at the most, while they would only wait for a worker. A large
+one comes in many pieces: those of others may delay each by the way of a reply."""
 
 
 class Transport:
@@ -96,16 +97,16 @@ class Transport:
         """Let the next ``poll`` return this event too."""
         self._events.append(event)
 
-    def poll(self, until: float | None, *, nobody_is_free: bool = False) -> Iterator[Event]:
+    def poll(self, until: float | None, *, newcomers_wait: bool = False) -> Iterator[Event]:
         """What has happened; waits for something to happen, at the longest until that instant.
-        Where nobody is free, requests that arrive now and then are read with the next reply.
+        Where newcomers would only wait they lie unread for a while, to be read together.
 
         Perform what follows from an event before the next is asked for. Whoever lets dates pass
         when all have come has seen all that arrived before them: a worker that replied in time
         is not late because we were (SIGSTOP, a loaded machine).
         """
         self.flush()
-        has_napped = self._wait(until, nobody_is_free)
+        has_napped = self._wait(until, newcomers_wait)
         yield from self._news(requests_first=has_napped and self.frontend.has_priorities)
         if until is not None and time.monotonic() > until + STALL_S:
             yield from self._settle()
@@ -127,17 +128,18 @@ class Transport:
             _take_note(ready)
             yield from self._news()
 
-    def _wait(self, until: float | None, nobody_is_free: bool) -> bool:
+    def _wait(self, until: float | None, newcomers_wait: bool) -> bool:
         """Wait until there is something to read, or that instant; whether clients were made to
         wait. To be woken by each of them costs more than to read them, and in the first half of
-        that time it is not even asked who of them has news."""
+        that time it is not even asked who of them has news: unless some may be urgent, or need
+        many looks until they have asked."""
         patience_s = self._patience_s(until)
-        left_s = self._napping_until - time.monotonic() if nobody_is_free else 0.0
+        left_s = self._napping_until - time.monotonic() if newcomers_wait else 0.0
         nap_s = left_s if patience_s is None else min(left_s, patience_s)
         if nap_s <= 0:
             _take_note(self.selector.ready(patience_s))
             return False
-        if left_s <= NAP_S / 2 or self.frontend.has_priorities:
+        if left_s <= NAP_S / 2 or self.frontend.has_priorities or self.frontend.beginning:
             self.selector.nap(nap_s)
         elif ready := self.selector.ready_urgent(nap_s):
             _take_note(ready)

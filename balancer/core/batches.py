@@ -51,9 +51,9 @@ def companions(
 def _requests_max(member: Member, waiting: int, limits: Limits) -> int:
     """No worker shall be idle while another holds several. Those that are busy will be free within
     the budget, and are to find something; but what takes less time than to hand it over is not
-    worth sharing, not even with who is idle: it is done before another would have begun. A model
-    that takes its batch whole may be busy for long. Who was made to wait for company is to have
-    it."""
+    worth sharing, not even with who is idle: it is done about when another would have begun. A
+    model that takes its batch whole may be busy for long. Who was made to wait for company is to
+    have it."""
     pool = member.pool
     if member.batching is Batching.WHOLE:
         most = limits.batch_max if limits.batch_wait_s else _share(waiting, len(pool.idle))

@@ -88,9 +88,9 @@ class Dispatcher:
         return self._deadlines.next()
 
     @property
-    def has_idle(self) -> bool:
-        """Somebody is free: a request that arrives now can be served now."""
-        return any(pool.idle for pool in self.pools.order)
+    def newcomers_wait(self) -> bool:
+        """Nobody is free for a request that arrives now, nor is it refused for a drain."""
+        return not (self._requests.is_draining or any(pool.idle for pool in self.pools.order))
 
     @property
     def is_draining(self) -> bool:

@@ -10,7 +10,8 @@ HAND_OVER_S = 0.0002
 """What it takes to wake a worker, and to be woken by its reply."""
 WARM_UP_S = 0.00002
 """What goes on top of each batch, large or small: code that has not run lately is slow at first.
-Were it taken for the requests' own, small batches would look slow, and so stay small."""
+If it counted for how many are done at once, small batches would look slow, and so stay small. Of
+what a lone one took half is thought its own, so that a first batch may take twice HAND_OVER_S."""
 _ASK_EVERY = (5, 7, 11)
 """Of so many in turn that go alone one is to be told, for to measure it costs something, too. No
 short pattern keeps step with it: the cheap ones of cheap and dear in turn are not all it sees."""

@@ -49,6 +49,18 @@ def test_a_core_is_not_drained_before_it_is_asked_to_drain() -> None:
     assert story.core.drained
 
 
+def test_newcomers_wait_where_nobody_is_free_and_nobody_is_refused() -> None:
+    """Then it is no matter when they are read; in a drain they are to be told before the end."""
+    story = Story("a", "b")
+    assert not story.core.newcomers_wait
+    story.at(1000.0, request(1))
+    assert not story.core.newcomers_wait
+    story.at(1000.1, request(2))
+    assert story.core.newcomers_wait
+    story.at(1000.2, DrainStarted(25.0))
+    assert not story.core.newcomers_wait
+
+
 def test_failover_works_while_draining() -> None:
     story = Story("a", "b")
     story.at(1000.0, request(1), DrainStarted(25.0))

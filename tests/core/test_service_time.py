@@ -97,6 +97,12 @@ def test_what_goes_on_top_of_every_batch_does_not_keep_batches_small() -> None:
     service = ServiceTime()
     service.note(0.000022, 3)
     assert service.at_once() >= 32
+    service.note(0.000022, 3)
+    assert service.at_once() >= 32
+    service = ServiceTime()
+    service.note(0.000003, 1)
+    service.note(0.000022, 3)
+    assert service.at_once() >= 32
     service = ServiceTime()
     service.note(0.00004, 1)  # of a lone one nobody knows what was its own: half of it at least
     assert service.at_once() == 10

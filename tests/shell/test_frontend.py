@@ -493,6 +493,33 @@ def test_of_a_burst_no_more_are_let_in_than_there_is_room_for(tmp_path: Path) ->
         assert loop.full_at == [3]
 
 
+@pytest.mark.parametrize("is_heard_out", [True, False])
+def test_who_has_not_greeted_or_sends_what_is_large_is_beginning(
+    loop: Loop, is_heard_out: bool
+) -> None:
+    host, _, port = loop.frontend.address.removeprefix("tcp://").rpartition(":")
+    beginning = loop.frontend.beginning
+
+    def turn_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline
+            loop.turn()
+
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:
+        turn_until(lambda: len(beginning) == 1)
+        raw.sendall(GREETING + READY)
+        turn_until(lambda: not beginning)
+        payload = b"\xc6" + (90_000).to_bytes(4, "big") + bytes(90_000)
+        head = b"\x01\0\x02" + len(payload).to_bytes(8, "big")
+        raw.sendall(head + payload[:70_000])
+        turn_until(lambda: len(beginning) == 1)
+        if is_heard_out:
+            raw.sendall(payload[70_000:])
+            turn_until(lambda: not beginning)
+    turn_until(lambda: not beginning)
+
+
 def test_nobody_is_told_of_a_client_that_never_asked(loop: Loop, connect: Connect) -> None:
     host, _, port = loop.frontend.address.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as raw:

@@ -2,6 +2,7 @@
 
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -313,9 +314,9 @@ def _ask_while_nobody_is_free(loop: Loop, monkeypatch: pytest.MonkeyPatch, nap_s
     assert loop.transport.selector.select(PATIENCE_S)
 
 
-def _poll(loop: Loop, timeout_s: float, *, nobody_is_free: bool = True) -> list[type[Event]]:
+def _poll(loop: Loop, timeout_s: float, *, newcomers_wait: bool = True) -> list[type[Event]]:
     until = time.monotonic() + timeout_s
-    events = loop.transport.poll(until, nobody_is_free=nobody_is_free)
+    events = loop.transport.poll(until, newcomers_wait=newcomers_wait)
     return [type(event) for event in one_by_one(events)]
 
 
@@ -346,7 +347,7 @@ def test_where_somebody_is_free_a_request_is_read_at_once(
 ) -> None:
     _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
     asked_at = time.monotonic()
-    assert _poll(loop, PATIENCE_S, nobody_is_free=False) == [RequestArrived]
+    assert _poll(loop, PATIENCE_S, newcomers_wait=False) == [RequestArrived]
     assert time.monotonic() - asked_at < PATIENCE_S / 2
 
 
@@ -388,7 +389,35 @@ def test_a_reply_comes_before_what_lay_unread_unless_that_may_be_more_urgent_tha
             _wait_until(lambda: time.monotonic() > half_over_at)
             assert _poll(loop, PATIENCE_S) == first_turn
             if RequestArrived not in first_turn:
-                assert _poll(loop, PATIENCE_S, nobody_is_free=False) == [RequestArrived]
+                assert _poll(loop, PATIENCE_S, newcomers_wait=False) == [RequestArrived]
+
+
+def test_who_is_only_about_to_ask_is_looked_at_with_each_reply(
+    loop: Loop, worker: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To greet, or to send what is large, takes many looks; each would take half of a nap."""
+    host, _, port = loop.transport.frontend.address.removeprefix("tcp://").rpartition(":")
+    with closing(StreamPeer(str(tmp_path / "stream"))) as beside:
+        loop.connect(worker.address, stream_path=beside.path)
+        loop.forward(loop.request("work"))
+        with closing(beside.accept()) as stream, socket.create_connection((host, int(port))):
+            assert stream.receive()
+            _poll_until(loop, lambda: bool(loop.transport.frontend.beginning))
+            _ask_while_nobody_is_free(loop, monkeypatch, nap_s=PATIENCE_S)
+            stream.send([msgpack.packb("done")])
+            assert _poll(loop, PATIENCE_S) == [ReplyArrived, RequestArrived]
+
+
+def _poll_until(loop: Loop, condition: Callable[[], bool]) -> None:
+    _wait_until(lambda: _poll(loop, 0.01, newcomers_wait=False) == [] and condition())
+
+
+def test_a_nap_makes_nobody_late(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "NAP_S", PATIENCE_S)
+    loop.request("first")
+    slept_at = time.monotonic()
+    assert _poll(loop, 0.6) == []
+    assert 0.6 <= time.monotonic() - slept_at < 1.0
 
 
 def test_what_does_not_come_from_clients_is_not_waited_for(
