@@ -72,7 +72,7 @@ class ClientConnection:
     @property
     def is_beginning(self) -> bool:
         """It has not greeted yet, or is in the middle of a large request."""
-        return not self._peer.is_ready or self._peer.missing_bytes > 0
+        return not self.is_greeted or self._peer.missing_bytes > 0
 
     @property
     def has_more(self) -> bool:

@@ -185,7 +185,7 @@ class Frontend:
         """It has been read, for this time or for ever."""
         if connection.is_beginning:
             self.beginning.add(connection)
-        elif self.beginning:
+        else:
             self.beginning.discard(connection)
         if connection.has_ended:
             self._close(connection)

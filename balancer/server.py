@@ -101,8 +101,8 @@ class Server:
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
             due_at = dispatcher.next_deadline()
-            may_wait = dispatcher.newcomers_wait
-            for event in transport.poll(until=due_at, newcomers_wait=may_wait):
+            newcomers_wait = dispatcher.newcomers_wait
+            for event in transport.poll(due_at, newcomers_wait=newcomers_wait):
                 self._step(event, clock())
             if due_at is not None and due_at <= clock():
                 self._expire(clock())
