@@ -12,7 +12,7 @@ import _socket
 import sys
 from collections.abc import Sequence
 
-from balancer.wire.framing import Assembler, encode, encode_head
+from balancer.wire.framing import Assembler, encode, encode_head, encode_one
 from balancer.wire.values import LARGE_BYTES, WireError, worker_frame_bytes_max
 
 BUFFER_BYTES = 4 * LARGE_BYTES
@@ -40,8 +40,8 @@ class Stream:
         """It certainly went before it had read what was sent last."""
         self._connection = connection
         self._receive = connection.recv
-        self._send = connection.send
-        self._assembler = Assembler(worker_frame_bytes_max(max_body_bytes))
+        self._send, self._send_all = connection.send, connection.sendall
+        self._take = Assembler(worker_frame_bytes_max(max_body_bytes)).take
 
     def fileno(self) -> int:
         return self._connection.fileno()
@@ -51,15 +51,10 @@ class Stream:
         if self.has_ended:
             return None
         try:
-            for _ in range(_PIECES_MAX):
-                piece = self._receive(_PIECE_BYTES, _DONTWAIT)
-                if not piece:
-                    break
-                frames = self._assembler.take(piece)
-                if frames is not None:
-                    return frames
-            else:
-                return None  # there is more, and its descriptor says so
+            piece = self._receive(_PIECE_BYTES, _DONTWAIT)
+            if piece:
+                frames = self._take(piece)
+                return frames if frames is not None else self._receive_rest()
         except BlockingIOError:
             return None
         except OSError as error:
@@ -68,6 +63,17 @@ class Stream:
             pass
         self.has_ended = True
         return None
+
+    def _receive_rest(self) -> list[bytes] | None:
+        for _ in range(_PIECES_MAX):
+            piece = self._receive(_PIECE_BYTES, _DONTWAIT)
+            if not piece:
+                self.has_ended = True
+                return None
+            frames = self._take(piece)
+            if frames is not None:
+                return frames
+        return None  # there is more, and its descriptor says so
 
     def offer(self, frames: Sequence[bytes]) -> bool:
         """Send a message of at most LARGE_BYTES without waiting; False if the peer, which is gone,
@@ -83,11 +89,13 @@ class Stream:
     def send(self, frames: Sequence[bytes]) -> None:
         """Send a message, however long that takes. If the peer is gone, nobody misses it."""
         try:
-            if sum(map(len, frames)) < LARGE_BYTES:
-                self._connection.sendall(encode(frames), _NOSIGNAL)
+            if len(frames) == 1 and len(frames[0]) < LARGE_BYTES:  # almost always
+                self._send_all(encode_one(frames[0]), _NOSIGNAL)
+            elif sum(map(len, frames)) < LARGE_BYTES:
+                self._send_all(encode(frames), _NOSIGNAL)
             else:
                 for part in (encode_head(frames), *frames):
-                    self._connection.sendall(part, _NOSIGNAL)
+                    self._send_all(part, _NOSIGNAL)
         except OSError:
             self.has_ended = True
 

@@ -53,8 +53,8 @@ GROUPS = {
         balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.mailbox workers.rep_socket
-        workers.stop_signal workers.answering workers.stopwatch workers.wear workers.handler
-        workers.finding workers.demo""",
+        workers.stop_signal workers.forks workers.answering workers.stopwatch workers.wear
+        workers.handler workers.finding workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking
         balancer.client.asynchronous balancer.client.async_mapping balancer.client.mapping
@@ -69,7 +69,8 @@ GROUPS = {
     "figures": "balancer.histogram balancer.history",
     "wire": """
         balancer.wire balancer.wire.requests balancer.wire.replies balancer.wire.reply
-        balancer.wire.tasks balancer.wire.worker_replies balancer.wire.framing balancer.wire.values
+        balancer.wire.task balancer.wire.tasks balancer.wire.worker_replies balancer.wire.framing
+        balancer.wire.values
         balancer.wire.greeting balancer.wire.zmtp""",
     "core": """
         balancer.core balancer.core.dispatcher balancer.core.arrivals balancer.core.requests

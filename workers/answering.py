@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any
 
 from balancer.wire import tasks, values
-from balancer.wire.tasks import Task
-from balancer.wire.values import Blob
+from balancer.wire.task import Task, unpack_task
+from balancer.wire.tasks import encode_value
+from balancer.wire.values import Blob, decode_payload
+from workers import forks
 from workers.handler import Current, Decline, Handler, describe, format_traceback
 from workers.stopwatch import Stopwatch
 
@@ -24,7 +26,10 @@ def pong(handler: Handler) -> list[bytes]:
 def answer(frames: Sequence[Blob], handler: Handler, max_body_bytes: int) -> list[bytes]:
     """The reply to one message. Only what ends the process is raised."""
     try:
-        if tasks.is_batch(frames):
+        task = unpack_task(frames)
+        if task is not None and not (task.wants_time or handler.is_whole):
+            return _respond(task, handler, max_body_bytes)  # almost always
+        if len(frames) > tasks.LONE_FRAMES_MAX:
             batch = tasks.decode_batch(frames)
             respond = _respond_whole if handler.is_whole else _respond_each
             stopwatch = Stopwatch()
@@ -48,21 +53,21 @@ def answer(frames: Sequence[Blob], handler: Handler, max_body_bytes: int) -> lis
 
 
 def _respond_each(batch: list[Task], handler: Handler, max_body_bytes: int) -> list[list[bytes]]:
-    pid, replies = os.getpid(), []
+    replies = []
     for task in batch:
         replies.append(_respond(task, handler, max_body_bytes))
-        if os.getpid() != pid:
-            os._exit(0)  # a child that the handler forked came back: the rest is not its own
+        if forks.is_child:
+            os._exit(0)  # the rest is not for it to do
     return replies
 
 
 def _respond(task: Task, handler: Handler, max_body_bytes: int) -> list[bytes]:
     try:
-        request = values.decode_payload(task.payload)
+        request = decode_payload(task.payload)
     except values.WireError as unreadable:  # compiled code wants each name to be of one type
         return tasks.encode_error(400, str(unreadable))
-    now = time.monotonic()
-    if task.expires_at is not None and now >= task.expires_at:
+    now, expires_at = time.monotonic(), task.expires_at
+    if expires_at is not None and now >= expires_at:
         return tasks.EXPIRED_REPLY
     try:
         result = handler.handle(request, partial(_about, task, now))
@@ -86,7 +91,7 @@ def _respond_whole(batch: list[Task], handler: Handler, max_body_bytes: int) -> 
     """By their number in the batch, without those that are refused before the handler is asked."""
     for number, task in enumerate(batch):
         try:
-            request = values.decode_payload(task.payload)
+            request = decode_payload(task.payload)
         except values.WireError as error:
             replies[number] = tasks.encode_error(400, str(error))
             continue
@@ -147,7 +152,7 @@ def _encode_result(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
     if result is None or (isinstance(result, _TEXTS) and not result):
         return tasks.EMPTY_REPLY
     try:
-        reply = tasks.encode_value(result)
+        reply = encode_value(result)
     # msgpack names three kinds, but packing runs user code too: the items() of a kind of dict.
     except Exception as error:
         trouble = f"the result cannot be packed as msgpack: {describe(error)}"

@@ -5,7 +5,7 @@ for the balancer of our own launcher.
 import _socket
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EMFILE, ENFILE
 from select import POLLHUP, POLLIN, poll
 
@@ -35,8 +35,8 @@ class Mailbox:
         """A message may be at the REP socket without any news of its descriptor."""
         self._listener = _listen(stream_path) if stream_path is not None else None
         self._stream: Stream | None = None
-        self._answer: Callable[[list[bytes]], None] = rep.send
-        """How the last message is answered."""
+        self.send: Callable[[list[bytes]], None] = rep.send
+        """Send the reply to whoever sent the last message; if that is gone, nobody misses it."""
         self._rep_fd, self._stream_fd = rep.fileno(), _NOBODY
         self._usual: list[tuple[int, int]] | None = None
         """What is almost always the news: there is something by the stream, and nothing else."""
@@ -45,15 +45,19 @@ class Mailbox:
             if source is not None:
                 self._poll.register(source, POLLIN)
 
-    def receive(self) -> list[Blob] | None:
+    def receive(self) -> Sequence[Blob] | None:
         """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
+        if self._stream is not None and self._stream.has_ended:
+            # Half of a reply may have left: the balancer is to know at once that this is all.
+            self._close_stream()
         while not self._stop.is_given:
             events = self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS)
-            if events == self._usual and not self._must_look:
-                frames = self._receive_by_stream(POLLIN)
+            stream = self._stream
+            if events == self._usual and stream is not None and not self._must_look:
+                frames: Sequence[Blob] | None = stream.receive()
                 if frames is not None:
+                    self.send = stream.send
                     return frames
-                continue
             ready = dict(events)
             frames = self._take(ready)
             if frames is not None:
@@ -64,7 +68,7 @@ class Mailbox:
                 self._accept(self._listener)
         return None
 
-    def _take(self, ready: dict[int, int]) -> list[Blob] | None:
+    def _take(self, ready: dict[int, int]) -> Sequence[Blob] | None:
         """The next message. Who was not served last comes first, so that none waits for long."""
         frames = None
         if self._rep_fd in ready and not self._must_look:
@@ -75,30 +79,23 @@ class Mailbox:
             frames = self._receive_by_rep()
         return frames
 
-    def _receive_by_rep(self) -> list[Blob] | None:
+    def _receive_by_rep(self) -> Sequence[Blob] | None:
         frames = self._rep.receive()
         self._must_look = frames is not None
-        self._answer = self._rep.send
+        self.send = self._rep.send
         return frames
-
-    def send(self, reply: list[bytes]) -> None:
-        """To whoever sent the last message; if that is gone, nobody misses it."""
-        self._answer(reply)
-        if self._stream is not None and self._stream.has_ended:
-            # Half of a reply may have left: the balancer is to know at once that this is all.
-            self._close_stream()
 
     # --- the stream -------------------------------------------------------------------------------
 
-    def _receive_by_stream(self, news: int) -> list[Blob] | None:
+    def _receive_by_stream(self, news: int) -> Sequence[Blob] | None:
         stream = self._stream
         assert stream is not None
         # Of a balancer that is gone nothing is taken: nobody would get the answer.
         frames = None if news & POLLHUP else stream.receive()
         if news & POLLHUP or stream.has_ended:
             self._close_stream()
-        self._answer = stream.send
-        return frames  # type: ignore[return-value]
+        self.send = stream.send
+        return frames
 
     def _accept(self, listener: _socket.socket) -> None:
         """The newest is the one to serve: it has taken over from the last. Nobody else comes: the

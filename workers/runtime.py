@@ -2,6 +2,7 @@
 
 import os
 
+from workers import forks
 from workers.answering import answer, pong
 from workers.handler import Handler
 from workers.mailbox import Mailbox
@@ -10,12 +11,12 @@ from workers.wear import Wear
 
 def serve(mailbox: Mailbox, handler: Handler, max_body_bytes: int, wear: Wear | None) -> None:
     """Answer requests until SIGTERM; the message that is being handled is finished and answered."""
-    pid, ping_reply = os.getpid(), pong(handler)
-    receive, send = mailbox.receive, mailbox.send
+    ping_reply = pong(handler)
+    receive = mailbox.receive
     while (frames := receive()) is not None:
         reply = answer(frames, handler, max_body_bytes)
-        if os.getpid() != pid:
-            os._exit(0)  # a child that the handler forked came back: the sockets are not its own
-        send(reply)
+        if forks.is_child:
+            os._exit(0)
+        mailbox.send(reply)
         if wear is not None and reply is not ping_reply:
             wear.note_requests(max(1, len(frames) - 1))

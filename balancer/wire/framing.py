@@ -22,6 +22,7 @@ def _head(count: int) -> Struct:
 
 _OF_ONE, _OF_TWO = _head(1), _head(2)
 _ONE_AT, _TWO_AT = _OF_ONE.size, _OF_TWO.size
+_pack_one, _pack_two, _unpack_two = _OF_ONE.pack, _OF_TWO.pack, _OF_TWO.unpack_from
 
 
 def encode_head(frames: Sequence[bytes]) -> bytes:
@@ -32,13 +33,15 @@ def encode_head(frames: Sequence[bytes]) -> bytes:
 
 def encode(frames: Sequence[bytes]) -> bytes:
     """A message whose frames are small enough to be copied."""
-    # Almost all tasks are two frames and almost all replies one: it takes half of the time to know.
-    if len(frames) == 2:
+    if len(frames) == 2:  # almost all tasks: it takes half of the time to know
         first, second = frames
-        return b"".join((_OF_TWO.pack(2, len(first), len(second)), first, second))
-    if len(frames) == 1:
-        return _OF_ONE.pack(1, len(frames[0])) + frames[0]
+        return b"".join((_pack_two(2, len(first), len(second)), first, second))
     return b"".join((encode_head(frames), *frames))
+
+
+def encode_one(frame: bytes) -> bytes:
+    """A message of one frame, as almost all replies are."""
+    return _pack_one(1, len(frame)) + frame
 
 
 class Assembler:
@@ -58,6 +61,15 @@ class Assembler:
         """The frames, if this was the last piece. WireError if it can be no message, or if a
         frame is too long; then the stream is of no further use."""
         if not self._pieces:
+            size_bytes = len(piece)
+            if size_bytes >= _TWO_AT:
+                # What comes all the time, a reply or a task: it takes a third so.
+                count, first_bytes, second_bytes = _unpack_two(piece)
+                end = _TWO_AT + first_bytes
+                if count == 2 and end + second_bytes == size_bytes:
+                    return [piece[_TWO_AT:end], piece[end:]]
+                if count == 1 and _ONE_AT + first_bytes == size_bytes:
+                    return [piece[_ONE_AT:]]
             frames = _read_whole(piece)
             if frames is not None:
                 return frames
@@ -94,16 +106,6 @@ class Assembler:
 
 def _read_whole(data: bytes) -> list[bytes] | None:
     """The frames, if this is just one message."""
-    if len(data) >= _TWO_AT:
-        # As with others below, but for what comes all the time it takes a third.
-        count, first_bytes, second_bytes = _OF_TWO.unpack_from(data)
-        if count == 1 and first_bytes == len(data) - _ONE_AT:
-            return [data[_ONE_AT:]]
-        end = _TWO_AT + first_bytes
-        if count == 2 and second_bytes == len(data) - end:
-            return [data[_TWO_AT:end], data[end:]]
-    elif len(data) >= _ONE_AT and _OF_ONE.unpack_from(data) == (1, len(data) - _ONE_AT):
-        return [data[_ONE_AT:]]
     lengths = _read_head(data)
     start = _head(len(lengths)).size
     return _split(data, start, lengths) if lengths and start + sum(lengths) == len(data) else None

@@ -4,10 +4,11 @@ Every worker imports this: what it need not know, or is slow to import, is elsew
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
+from balancer.wire.task import FIXED, Task, pack_task, pack_tasks, unpack_task, unpack_tasks
 from balancer.wire.values import (
     BATCH_ENTRY_BYTES_MAX,
     BATCH_MAX,
@@ -15,11 +16,12 @@ from balancer.wire.values import (
     Blob,
     WireError,
     batch_header_bytes_max,
-    decode_header,
     decode_map,
     to_duration_s,
 )
 
+LONE_FRAMES_MAX = 2
+"""A message of more than a header and a payload can only be several tasks."""
 PING = [msgpack.packb({"op": "ping"}), b""]
 PONG_EACH = [msgpack.packb({"batch": "each"})]
 PONG_WHOLE = [msgpack.packb({"batch": "whole"})]
@@ -46,13 +48,11 @@ def encode_task(
     payload: Blob,
     wants_time: bool = False,
 ) -> list[Any]:
-    """``expires_at`` is for workers of ours on this machine: CLOCK_MONOTONIC is the same for them.
-    They are told in an array, which costs half of a map, there as here."""
-    remaining_ms = int(remaining_s * 1000)
+    """``expires_at`` is for workers of ours on this machine, which have the same clock. They are
+    told in a form of their own."""
     if expires_at is not None:
-        entry = id, attempt, remaining_ms, expires_at
-        return [_pack_header((*entry, True) if wants_time else entry), payload]
-    header: dict[str, Any] = {"id": id, "attempt": attempt, "remaining_ms": remaining_ms}
+        return [pack_task(id, attempt, remaining_s, expires_at, wants_time), payload]
+    header = {"id": id, "attempt": attempt, "remaining_ms": int(remaining_s * 1000)}
     if wants_time:
         header["tell"] = True
     return [_pack_header(header), payload]
@@ -61,25 +61,19 @@ def encode_task(
 def encode_batch(
     headers: Sequence[tuple[str, int, float, float | None]], payloads: Sequence[Blob]
 ) -> list[Any]:
-    """Two tasks or more in one message; each header is what ``encode_task`` takes."""
-    entries = [
-        (id, attempt, int(remaining_s * 1000), expires_at)
+    """Two tasks or more in one message; each header is what ``encode_task`` takes, and all have an
+    ``expires_at`` or none has."""
+    fixed = [
+        (id, attempt, remaining_s, expires_at)
         for id, attempt, remaining_s, expires_at in headers
+        if expires_at is not None
+    ]
+    if fixed:
+        return [pack_tasks(fixed), *payloads]
+    entries = [
+        (id, attempt, int(remaining_s * 1000), None) for id, attempt, remaining_s, _ in headers
     ]
     return [_pack_header({"batch": entries}), *payloads]
-
-
-class Task(NamedTuple):
-    """What a worker is asked to do; ``payload`` is still packed."""
-
-    payload: Blob
-    id: str = ""
-    attempt: int = 1
-    remaining_s: float | None = None
-    expires_at: float | None = None
-    is_ping: bool = False
-    wants_time: bool = False
-    """The balancer asks how long it takes."""
 
 
 def decode_task(frames: Sequence[Blob]) -> Task:
@@ -88,16 +82,15 @@ def decode_task(frames: Sequence[Blob]) -> Task:
         return Task(frames[0])
     if len(frames) != 2:
         raise WireError(f"expected a header and a payload, got {len(frames)} frames")
-    fields = decode_header(frames[0])
-    if type(fields) is list:
-        wants_time = len(fields) == 5 and fields[-1] is True
-        return _read_entry(fields[:4] if wants_time else fields, frames[1], wants_time)
-    if type(fields) is not dict:
-        raise WireError("a task's header must be a map or an array")
+    task = unpack_task(frames)
+    if task is not None:
+        return task
+    header, payload = frames
+    fields = decode_map(header)
     get = fields.get
     id, attempt = get("id"), get("attempt")
     return _task(
-        frames[1],
+        payload,
         "" if id is None else id,
         1 if attempt is None else attempt,
         get("remaining_ms"),
@@ -107,37 +100,24 @@ def decode_task(frames: Sequence[Blob]) -> Task:
     )
 
 
-def is_batch(frames: Sequence[Blob]) -> bool:
-    """Whether a message can only be several tasks: read it with ``decode_batch``."""
-    return len(frames) > 2
-
-
 def decode_batch(frames: Sequence[Blob]) -> list[Task]:
     """Read several tasks that a balancer sent in one message. WireError if it makes no sense."""
-    count = len(frames) - 1
+    header, payloads = frames[0], frames[1:]
+    count = len(payloads)
     if not 2 <= count <= BATCH_MAX:
         raise WireError(f"a batch of {count} payloads")
-    entries = decode_map(frames[0], batch_header_bytes_max(count)).get("batch")
+    if type(header) is bytes and header[:1] == FIXED:
+        return unpack_tasks(header, payloads)
+    entries = decode_map(header, batch_header_bytes_max(count)).get("batch")
     if type(entries) is not list or len(entries) != count:
         raise WireError(f"batch must be an array with an entry for each of {count} payloads")
-    return [_read_entry(entry, data) for entry, data in zip(entries, frames[1:], strict=True)]
+    return [_read_entry(entry, payload) for entry, payload in zip(entries, payloads, strict=True)]
 
 
-def _read_entry(entry: Any, payload: Blob, wants_time: bool = False) -> Task:
+def _read_entry(entry: Any, payload: Blob) -> Task:
     if type(entry) is not list or len(entry) != 4:
         raise WireError("what is said of a task must be an array of 4")
-    id, attempt, remaining_ms, expires_at = entry
-    # Almost always, in one go: that takes two thirds of the time.
-    if (
-        type(id) is str
-        and type(attempt) is int
-        and type(remaining_ms) is int
-        and remaining_ms >= 0
-        and type(expires_at) is float
-    ):
-        fields = payload, id, attempt, remaining_ms / 1000, expires_at, False, wants_time
-        return tuple.__new__(Task, fields)  # half of what Task(…) takes, which is Python
-    return _task(payload, id, attempt, remaining_ms, expires_at, False, wants_time)
+    return _task(payload, *entry)
 
 
 def _task(

@@ -23,7 +23,7 @@ from balancer.core.events import (
 from balancer.wire import replies, requests, tasks, values
 from balancer.wire.reply import Reply, Try, decode_reply, decode_welcome
 from balancer.wire.requests import Header, Unreadable
-from balancer.wire.tasks import Task
+from balancer.wire.task import Task
 from balancer.wire.values import LARGE_BYTES, Blob, WireError
 from balancer.wire.worker_replies import decode_took_s, decode_worker_reply
 
@@ -439,46 +439,25 @@ def test_a_task_arrives_as_it_was_sent() -> None:
     assert tasks.decode_task(frames) == Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)
 
 
-def test_a_worker_of_ours_is_told_in_an_array() -> None:
-    frames = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD)
-    assert msgpack.unpackb(frames[0]) == ["r-7", 2, 1500, 1001.25]
+def test_a_worker_of_ours_is_told_in_a_fixed_form() -> None:
+    header, payload = tasks.encode_task("r-7", 2, 1.5, 1001.25, PAYLOAD)
+    assert header == b"\xc1\x00" + struct.pack("<Idd", 2, 1.5, 1001.25) + b"r-7"
+    assert payload == PAYLOAD
 
 
-ENTRY = ["r-7", 2, 1500, 1001.25]
+FIXED_HEADER = tasks.encode_task("", 2, 1.5, 1001.25, PAYLOAD)[0]
 
 
-@pytest.mark.parametrize(
-    ("changed", "task"),
-    [
-        ({}, Task(PAYLOAD, "r-7", 2, 1.5, 1001.25)),
-        ({2: None}, Task(PAYLOAD, "r-7", 2, None, 1001.25)),
-        ({2: 0.5}, Task(PAYLOAD, "r-7", 2, 0.0005, 1001.25)),
-        ({3: None}, Task(PAYLOAD, "r-7", 2, 1.5)),
-    ],
-)
-def test_an_array_may_say_less(changed: dict[int, Any], task: Task) -> None:
-    entry = [changed.get(number, value) for number, value in enumerate(ENTRY)]
-    assert tasks.decode_task([pack(entry), PAYLOAD]) == task
+def test_a_fixed_header_needs_no_id_and_takes_any() -> None:
+    for id in ("", "r-7", "\xff\0 "):
+        header = FIXED_HEADER + id.encode("latin-1")
+        assert tasks.decode_task([header, PAYLOAD]) == Task(PAYLOAD, id, 2, 1.5, 1001.25)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        [],
-        ENTRY[:3],
-        [*ENTRY, False],
-        [7, *ENTRY[1:]],
-        ["r-7", True, *ENTRY[2:]],
-        ["r-7", 2, -1, 1001.25],
-        ["r-7", 2, "soon", 1001.25],
-        ["r-7", 2, 1500, 1001],
-        ["r-7", 2, 1500, 1001.25, 1],
-        ["r-7", 2, 1500, 1001.25, True, True],
-    ],
-)
-def test_an_array_that_makes_no_sense_is_a_wire_error(entry: list[Any]) -> None:
-    with pytest.raises(WireError):
-        tasks.decode_task([pack(entry), PAYLOAD])
+def test_what_only_begins_as_a_fixed_header_is_a_wire_error() -> None:
+    for end in range(1, len(FIXED_HEADER)):
+        with pytest.raises(WireError, match=f"fixed header of {end} bytes"):
+            tasks.decode_task([FIXED_HEADER[:end], PAYLOAD])
 
 
 def test_a_worker_can_be_asked_for_its_time() -> None:
@@ -571,6 +550,7 @@ def test_whatever_is_there_must_be_of_its_type(changed: dict[str, Any]) -> None:
         [b"", PAYLOAD],
         [b"\xc1", PAYLOAD],
         [pack([]), PAYLOAD],
+        [pack(["r-7", 2, 1500, 1001.25]), PAYLOAD],
         [pack({"id": 7}), PAYLOAD],
         [pack({"attempt": "1"}), PAYLOAD],
         [pack({"remaining_ms": -1}), PAYLOAD],
@@ -717,6 +697,7 @@ SEEDS = [
     *requests.encode_request({"x": [1, 2]}, timeout_ms=5, id=b"1", once=True, route="r"),
     *tasks.encode_error(500, "ValueError: no"),
     *tasks.encode_task("r-1", 1, 1.0, 1001.0, PAYLOAD),
+    *tasks.encode_task("r-1", 1, 1.0, None, PAYLOAD),
     replies.encode_answer(WorkerReply(Outcome.ANSWER, value=b"\x01"), "a", 3, TRIED, "one"),
     replies.encode_refusal(Refuse(RequestId(1), Reason.EXHAUSTED, 2, TRIED, True, 0.5), b"1"),
     struct.pack(">BI", 0xDD, 2**32 - 1),

@@ -1,6 +1,7 @@
 """The messages of batches, both ends: what is said is what is read, and nonsense is garbled."""
 
 import random
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from balancer.core.events import Batching, Outcome, WorkerReply
 from balancer.wire import tasks, values
-from balancer.wire.tasks import Task
+from balancer.wire.task import Task
 from balancer.wire.values import WireError
 from balancer.wire.worker_replies import decode_batch_reply, decode_pong
 
@@ -60,31 +61,51 @@ def test_any_other_pong_means_that_it_does_not_know_batches(frames: list[bytes])
 
 # --- the tasks ------------------------------------------------------------------------------------
 
-HEADERS = [("r-1", 1, 1.5, 1001.25), ("r-2", 3, 0.0004, None)]
-ENTRIES = [["r-1", 1, 1500, 1001.25], ["r-2", 3, 0, None]]
+HEADERS = [("r-1", 1, 1.5, None), ("r-2", 3, 0.0004, None)]
+ENTRIES = [["r-1", 1, 1500, None], ["r-2", 3, 0, 1001.25]]
+OUR_HEADERS = [("r-1", 1, 1.5, 1001.25), ("r-2", 3, 0.0004, 1002.5)]
+OUR_TASKS = [Task(b"\x01", *OUR_HEADERS[0]), Task(b"\x02", *OUR_HEADERS[1])]
+FIXED_HEADER = tasks.encode_batch(OUR_HEADERS, [b"\x01", b"\x02"])[0]
 
 
 def test_a_batch_arrives_as_it_was_sent() -> None:
     frames = tasks.encode_batch(HEADERS, [b"\x01", b"\x02"])
-    assert msgpack.unpackb(frames[0]) == {"batch": ENTRIES}
-    assert tasks.is_batch(frames)
+    assert msgpack.unpackb(frames[0]) == {"batch": [["r-1", 1, 1500, None], ["r-2", 3, 0, None]]}
     assert tasks.decode_batch(frames) == [
-        Task(b"\x01", "r-1", 1, 1.5, 1001.25),
+        Task(b"\x01", "r-1", 1, 1.5),
         Task(b"\x02", "r-2", 3, 0.0),
     ]
 
 
-def test_what_travels_alone_is_no_batch() -> None:
-    assert not tasks.is_batch(tasks.encode_task(*HEADERS[0], b"\x01"))
-    assert not tasks.is_batch([b"\x01"])
-    assert not tasks.is_batch(tasks.PING)
+def test_a_worker_of_ours_is_told_of_a_batch_in_a_fixed_form() -> None:
+    entries = struct.pack("<IddIdd", 1, 1.5, 1001.25, 3, 0.0004, 1002.5)
+    header = b"\xc1\x00" + entries + b"r-1\0r-2"
+    assert tasks.encode_batch(OUR_HEADERS, [b"\x01", b"\x02"])[0] == header
+    assert tasks.decode_batch([FIXED_HEADER, b"\x01", b"\x02"]) == OUR_TASKS
+
+
+def test_a_fixed_header_of_fewer_or_of_more_is_a_wire_error() -> None:
+    payloads = [b"\x01"] * 3
+    with pytest.raises(WireError, match="not of 3 tasks"):
+        tasks.decode_batch([FIXED_HEADER, *payloads])
+    headers = [FIXED_HEADER[:end] for end in range(1, len(FIXED_HEADER) - len("\0r-2"))]
+    for header in (*headers, FIXED_HEADER + b"\0"):
+        with pytest.raises(WireError, match="not of 2 tasks"):
+            tasks.decode_batch([header, *payloads[:2]])
+
+
+def test_what_travels_alone_is_not_as_long_as_a_batch() -> None:
+    alone = tasks.encode_task(*OUR_HEADERS[0], b"\x01")
+    for frames in (alone, tasks.encode_task(*HEADERS[0], b"\x01"), [b"\x01"], tasks.PING):
+        assert len(frames) <= tasks.LONE_FRAMES_MAX
+    assert len(tasks.encode_batch(OUR_HEADERS, [b"", b""])) > tasks.LONE_FRAMES_MAX
 
 
 def test_the_largest_batch_arrives() -> None:
     headers = [("r" * 200, 1000, 1e6, 1e6)] * values.BATCH_MAX
     frames = tasks.encode_batch(headers, [b"\x01"] * values.BATCH_MAX)
     assert len(frames[0]) <= values.worker_frame_bytes_max(1)
-    assert len(tasks.decode_batch(frames)) == values.BATCH_MAX
+    assert tasks.decode_batch(frames) == [Task(b"\x01", *header) for header in headers]
 
 
 def test_one_more_is_too_many() -> None:
@@ -286,6 +307,7 @@ def test_an_errors_value_is_ignored() -> None:
 
 SEEDS: list[Sequence[bytes]] = [
     tasks.encode_batch(HEADERS, [b"\x01", b"\x02"]),
+    tasks.encode_batch(OUR_HEADERS, [b"\x01", b"\x02"]),
     tasks.encode_batch_reply([tasks.EMPTY_REPLY, tasks.encode_value([1, 2])]),
     tasks.encode_batch_reply([tasks.encode_error(500, "no"), tasks.encode_value([1, 2])]),
     [pack({"batch": [None, {"status": 504}]}), b"", b""],
