@@ -3,8 +3,7 @@
 A worker that has replied is idle until then: whatever else follows from its reply comes after.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from balancer.core.events import (
     Event,
@@ -50,14 +49,15 @@ class Forwarder:
         if header.once and not self._may_go(action, header, link):
             return
         frames = tasks.encode_task(
-            self.request_name(action.request),
+            f"{self._boot}-{action.request}",  # its ``request_name``
             action.attempt,
             action.remaining_s,
             action.expires_at if link is not None and link.is_ours else None,
             payload,
             action.wants_time,
         )
-        self._send(action.worker, link, frames, 1)
+        if link is None or not link.send(frames):
+            self._on_undelivered(action.worker, link)
 
     def forward_batch(self, action: ForwardBatch) -> None:
         link = self._links.get(action.worker)
@@ -73,13 +73,8 @@ class Forwarder:
         ]
         payloads = [self._frontend.incoming(one.request).payload for one in action.tries]
         frames = tasks.encode_batch(headers, payloads)
-        self._send(action.worker, link, frames, len(payloads))
-
-    def _send(
-        self, worker: WorkerId, link: Link | None, frames: Sequence[Any], requests: int
-    ) -> None:
-        if link is None or not link.send(frames, requests):
-            self._on_undelivered(worker, link)
+        if link is None or not link.send(frames, len(payloads)):
+            self._on_undelivered(action.worker, link)
 
     def _may_go(self, action: Forward, header: requests.Header, link: Link | None) -> bool:
         """Of a request marked ``once`` the launcher is told first; and whether it was delivered

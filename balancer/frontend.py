@@ -227,12 +227,6 @@ class Frontend:
 
     # --- the way out ------------------------------------------------------------------------------
 
-    def _say_answer(self, action: Answer) -> None:
-        connection, envelope, header, _ = self._open.pop(action.request)
-        slot = action.worker.slot
-        body = replies.encode_answer(action.reply, slot, action.attempts, action.tried, header.id)
-        self._say(connection, envelope, body)
-
     def refuse(self, action: Refuse) -> None:
         unreadable = self._unreadable.pop(action.request, None)
         if unreadable is not None:
@@ -255,7 +249,12 @@ class Frontend:
     def flush(self) -> None:
         """Send what there is to say since the last time."""
         while self._answers:  # none is kept beside its copy, which may be large
-            self._say_answer(self._answers.popleft())
+            action = self._answers.popleft()
+            connection, envelope, header, _ = self._open.pop(action.request)
+            body = replies.encode_answer(
+                action.reply, action.worker.slot, action.attempts, action.tried, header.id
+            )
+            self._say(connection, envelope, body)
         for connection in self._spoken_to:
             if not connection.is_stuck:
                 connection.flush()

@@ -1,7 +1,7 @@
 """The links to all workers: opened, asked when they have something to tell, closed at their end."""
 
 import selectors
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import zmq
@@ -43,31 +43,31 @@ class Links:
 
     # --- what they tell ---------------------------------------------------------------------------
 
-    def replies(self) -> Iterator[Event]:
-        """Of those whose descriptor told of one; the others are for ``read_rest``."""
+    def take_replies(self, handle: Callable[[Event], None]) -> None:
+        """Of those whose descriptor told of one; the others are for ``take_rest``."""
         links = self._replying.copy()
         self._replying.clear()
         for link in links:
             if self.open.get(link.worker) is link:  # not closed since it was seen to be ready
                 event = link.read_reply()
                 if event is not None:
-                    yield event
+                    handle(event)
                 else:
                     self.touched[link] = None
 
-    def read_rest(self) -> Iterator[Event]:
+    def take_rest(self, handle: Callable[[Event], None]) -> None:
         """What else there is. Who is lost is closed just before that is told, and not with all the
         others: what is decided for it meanwhile is refused, which its loss then tells of."""
         touched, self.touched = self.touched, {}
         for link in touched:
             if self._is_open(link):
-                yield from self._read(link)
+                self._take_all(link, handle)
 
-    def _read(self, link: Link) -> Iterator[Event]:
+    def _take_all(self, link: Link, handle: Callable[[Event], None]) -> None:
         for event in link.read():
             if isinstance(event, WorkerLost):
                 self._close(link)
-            yield event
+            handle(event)
             if not self._is_open(link):
                 return  # lost, or released by what was decided because of the event
         stream = link.spent_stream()

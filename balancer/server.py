@@ -101,9 +101,7 @@ class Server:
         transport, dispatcher, clock = self._transport, self._dispatcher, time.monotonic
         while not dispatcher.drained:
             due_at = dispatcher.next_deadline()
-            newcomers_wait = dispatcher.newcomers_wait
-            for event in transport.poll(due_at, newcomers_wait=newcomers_wait):
-                self._step(event, clock())
+            transport.poll(due_at, self._handle, newcomers_wait=dispatcher.newcomers_wait)
             if due_at is not None and due_at <= clock():
                 self._expire(clock())
         transport.flush()  # the last answer does not wait for the launcher
@@ -111,7 +109,8 @@ class Server:
         self._launcher.finish(timeout_s=1.0)
         transport.close()
 
-    def _step(self, event: Event, now: float) -> None:
+    def _handle(self, event: Event) -> None:
+        now = time.monotonic()
         is_of_link = type(event) in _OF_LINKS
         if is_of_link and isinstance(event, WorkerLost):
             self._note_loss(event)

@@ -9,7 +9,7 @@ used is looked at once more before the loop sleeps.
 import heapq
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -44,6 +44,9 @@ NAP_S = 0.008
 one comes in many pieces: those of others may delay each by the way of a reply."""
 
 
+Handle = Callable[[Event], None]
+
+
 class Transport:
     """Owned by one thread. ``selector`` is open to others, with a callback as each key's data."""
 
@@ -72,6 +75,8 @@ class Transport:
             connections_max=connections_max,
             on_full=on_full,
         )
+        self.flush: Callable[[], None] = self.frontend.flush
+        """Send the answers since the last time, as ``poll`` does."""
         self.links = Links(
             self._context, limits.max_body_bytes, self.selector, self.emit, self._after
         )
@@ -94,85 +99,85 @@ class Transport:
     # --- the way in -----------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
-        """Let the next ``poll`` return this event too."""
+        """Let the next ``poll`` hand over this event too."""
         self._events.append(event)
 
-    def poll(self, until: float | None, *, newcomers_wait: bool = False) -> Iterator[Event]:
-        """What has happened; waits for something to happen, at the longest until that instant.
-        Where newcomers would only wait they lie unread for a while, to be read together.
+    def poll(self, until: float | None, handle: Handle, *, newcomers_wait: bool = False) -> None:
+        """Wait for something to happen, at the longest until that instant, and ``handle`` one event
+        after another: it performs what follows from one before it returns. Where newcomers would
+        only wait they lie unread for a while, to be read together.
 
-        Perform what follows from an event before the next is asked for. Whoever lets dates pass
-        when all have come has seen all that arrived before them: a worker that replied in time
-        is not late because we were (SIGSTOP, a loaded machine).
+        Whoever lets dates pass when all have come has seen all that arrived before them: a worker
+        that replied in time is not late because we were (SIGSTOP, a loaded machine).
         """
         self.flush()
         has_napped = self._wait(until, newcomers_wait)
-        yield from self._news(requests_first=has_napped and self.frontend.has_priorities)
+        self._take_news(handle, requests_first=has_napped and self.frontend.has_priorities)
         if until is not None and time.monotonic() > until + STALL_S:
-            yield from self._settle()
+            self._settle(handle)
         self.flush()
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         if self._events:
-            yield from self._take_emitted()
+            self._take_emitted(handle)
 
-    def _settle(self) -> Iterator[Event]:
+    def _settle(self, handle: Handle) -> None:
         """Read what arrived during a stall, until nothing comes any more or the time is up."""
         end = time.monotonic() + SETTLE_MAX_S
         while (now := time.monotonic()) < end:
             self.flush()
             has_more = self._has_more()
-            ready = self.selector.ready(0.0 if has_more else min(SETTLE_S, end - now))
-            if not ready and not has_more:
+            has_news = self.selector.call_back(0.0 if has_more else min(SETTLE_S, end - now))
+            if not has_news and not has_more:
                 break
-            _take_note(ready)
-            yield from self._news()
+            self._take_news(handle)
 
     def _wait(self, until: float | None, newcomers_wait: bool) -> bool:
-        """Wait until there is something to read, or that instant; whether clients were made to
-        wait. To be woken by each of them costs more than to read them, and in the first half of
-        that time it is not even asked who of them has news: unless some may be urgent, or need
-        many looks until they have asked."""
+        """Wait until there is something to read, or that instant, and let all of whom there is
+        note it: their deaths are known from now on. Whether clients were made to wait. To be woken
+        by each of them costs more than to read them, and in the first half of that time it is not
+        even asked who of them has news: unless some may be urgent, or need many looks until they
+        have asked."""
         patience_s = self._patience_s(until)
         left_s = self._napping_until - time.monotonic() if newcomers_wait else 0.0
         nap_s = left_s if patience_s is None else min(left_s, patience_s)
         if nap_s <= 0:
-            _take_note(self.selector.ready(patience_s))
+            self.selector.call_back(patience_s)
             return False
         if left_s <= NAP_S / 2 or self.frontend.has_priorities or self.frontend.beginning:
             self.selector.nap(nap_s)
-        elif ready := self.selector.ready_urgent(nap_s):
-            _take_note(ready)
+        elif self.selector.call_back(nap_s, urgent_only=True):
             return True
-        _take_note(self.selector.ready(self._patience_s(until)))
+        self.selector.call_back(self._patience_s(until))
         return True
 
-    def _news(self, *, requests_first: bool = False) -> Iterator[Event]:
+    def _take_news(self, handle: Handle, *, requests_first: bool = False) -> None:
         """Replies before requests, for they free workers; but among requests that were made to wait
         there may be one that is more urgent than what the worker would get. The very first that
         is, and the end of a client, may so come late, by NAP_S."""
         if self._events:
-            yield from self._take_emitted()
+            self._take_emitted(handle)
         if requests_first:
-            yield from self._requests()
-        yield from self.links.replies()
+            self._take_requests(handle)
+        self.links.take_replies(handle)
         if self.links.touched:
-            yield from self.links.read_rest()
+            self.links.take_rest(handle)
         if not requests_first:
             self.flush()  # for the answers not to wait until all is read
-            yield from self._requests()
+            if self.frontend.readable:
+                self._take_requests(handle)
 
-    def _requests(self) -> Iterator[Event]:
-        if self.frontend.readable:
-            self.frontend.read(self._events.append)
-            if self._events:
-                # Not for each piece of a large request: it would take as many naps to read.
-                self._napping_until = time.monotonic() + NAP_S
-            yield from self._take_emitted()
+    def _take_requests(self, handle: Handle) -> None:
+        self.frontend.read(self._events.append)
+        if self._events:
+            # Not for each piece of a large request: it would take as many naps to read.
+            self._napping_until = time.monotonic() + NAP_S
+            self._take_emitted(handle)
 
-    def _take_emitted(self) -> Iterator[Event]:
+    def _take_emitted(self, handle: Handle) -> None:
         events, self._events = self._events, []
-        return iter(events)
+        for event in events:
+            handle(event)
 
     def _has_more(self) -> bool:
         """Whether there is something to do that no descriptor will tell of."""
@@ -210,10 +215,6 @@ class Transport:
         """The request's name in logs and for workers; no other balancer process gives it."""
         return self._forwarder.request_name(request)
 
-    def flush(self) -> None:
-        """Send the answers since the last time, as ``poll`` does."""
-        self.frontend.flush()
-
     # --- later, and the end -------------------------------------------------------------------
 
     def _after(self, delay_s: float, what: Callable[[], None]) -> None:
@@ -226,10 +227,3 @@ class Transport:
         self.frontend.close()
         self.selector.close()
         self._context.term()
-
-
-def _take_note(ready: Iterable[Callable[[], None]]) -> None:
-    """Of which sockets have something to read: the deaths that they tell of are known from now
-    on, everything else is read as news."""
-    for note in ready:
-        note()

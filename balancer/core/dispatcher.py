@@ -29,6 +29,8 @@ class Dispatcher:
         self._actions: list[Action] = []
         self._requests = Requests(limits, self.pools, self._actions)
         self._deadlines = self._requests.deadlines
+        self.next_deadline: Callable[[], float | None] = self._deadlines.next
+        """The instant at which ``expire`` has something to do, or None."""
         self._placing = Placing(limits, self.pools, self._requests, self._deadlines, self._actions)
         self._workers = workers = Workers(
             limits, self.pools, self._requests, self._placing, self._deadlines, self._actions
@@ -83,14 +85,13 @@ class Dispatcher:
                 self._actions.clear()
         return actions
 
-    def next_deadline(self) -> float | None:
-        """The instant at which ``expire`` has something to do, or None."""
-        return self._deadlines.next()
-
     @property
     def newcomers_wait(self) -> bool:
         """Nobody is free for a request that arrives now, nor is it refused for a drain."""
-        return not (self._requests.is_draining or any(pool.idle for pool in self.pools.order))
+        for pool in self.pools.order:
+            if pool.idle:
+                return False
+        return not self._requests.is_draining
 
     @property
     def is_draining(self) -> bool:

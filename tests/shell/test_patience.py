@@ -4,6 +4,7 @@ import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
 
 import pytest
@@ -24,39 +25,70 @@ def pairs() -> Iterator[list[Ends]]:
         yield made
 
 
-def test_all_with_news_are_told_in_one_go_and_the_urgent_ones_alone(pairs: list[Ends]) -> None:
+class Called(list[str]):
+    """Who was called back, in alphabetical order."""
+
+    def by(self, selector: PatientSelector, *, urgent_only: bool = False) -> list[str]:
+        self.clear()
+        has_news = selector.call_back(0, urgent_only=urgent_only)
+        assert has_news == bool(self)
+        return sorted(self)
+
+
+def test_all_with_news_are_called_back_and_the_urgent_ones_alone(pairs: list[Ends]) -> None:
+    called = Called()
     with closing(PatientSelector()) as selector:
-        for number, (near, _) in enumerate(pairs):
-            register = selector.register if number else selector.register_patient
-            register(near, EVENT_READ, number)
-            assert (selector.ready(0), selector.ready_urgent(0)) == ([], [])
+        for name, (near, _) in zip("abc", pairs, strict=True):
+            register = selector.register_patient if name == "a" else selector.register
+            register(near, EVENT_READ, partial(called.append, name))
+            assert called.by(selector) == called.by(selector, urgent_only=True) == []
             assert not selector.nap(0)
         pairs[0][1].send(b"x")
-        assert (selector.ready(0), selector.ready_urgent(0)) == ([0], [])
+        assert (called.by(selector), called.by(selector, urgent_only=True)) == (["a"], [])
         assert not selector.nap(0)
         for _, far in pairs[1:]:
             far.send(b"x")
-        assert (sorted(selector.ready(0)), sorted(selector.ready_urgent(0))) == ([0, 1, 2], [1, 2])
+        assert called.by(selector) == ["a", "b", "c"]
+        assert called.by(selector, urgent_only=True) == ["b", "c"]
         assert selector.nap(0)
-        assert sorted(key.data for key, _ in selector.select(0)) == [0, 1, 2]
+        assert {key.fd for key, _ in selector.select(0)} == {near.fileno() for near, _ in pairs}
+
+
+def test_who_is_unregistered_meanwhile_is_not_called_back(pairs: list[Ends]) -> None:
+    called: list[socket.socket] = []
+    with closing(PatientSelector()) as selector:
+
+        def end_all_others(near: socket.socket) -> None:
+            called.append(near)
+            for other, _ in pairs:
+                if other is not near:
+                    selector.unregister(other)
+
+        for near, far in pairs:
+            selector.register(near, EVENT_READ, partial(end_all_others, near))
+            far.send(b"x")
+        assert selector.call_back(0)
+        assert len(called) == 1
 
 
 @pytest.mark.parametrize("method", ["register", "register_patient"])
 def test_what_is_registered_may_change_and_leaves_nothing_behind(
     pairs: list[Ends], method: str
 ) -> None:
+    called = Called()
+
     def note() -> None:
-        pass
+        called.append("readable")
 
     near, _ = pairs[0]
     with closing(PatientSelector()) as selector:
         getattr(selector, method)(near, EVENT_READ, note)
-        assert selector.ready(0) == []
-        selector.modify(near, EVENT_WRITE, "writable")
-        assert selector.ready(0) == ["writable"]
+        assert called.by(selector) == []
+        selector.modify(near, EVENT_WRITE, partial(called.append, "writable"))
+        assert called.by(selector) == ["writable"]
         selector.modify(near, EVENT_READ, note)
         selector.unregister(near)
-        assert (selector.ready(0), selector.ready_urgent(0)) == ([], [])
+        assert called.by(selector) == called.by(selector, urgent_only=True) == []
         kept = weakref.ref(note)
         del note
         assert kept() is None

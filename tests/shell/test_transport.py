@@ -78,14 +78,17 @@ class Loop:
         deadline = time.monotonic() + timeout_s
         while not self._pending:
             assert time.monotonic() < deadline, f"no event within {timeout_s} s"
-            self._pending += one_by_one(self.transport.poll(until=deadline))
+            self.transport.poll(deadline, self._pend)
         return self._pending.pop(0)
+
+    def _pend(self, event: Event) -> None:
+        self._pending += one_by_one([event])
 
     def stays_quiet(self, duration_s: float) -> bool:
         """Whether no event comes for so long."""
         end = time.monotonic() + duration_s
         while not self._pending and time.monotonic() < end:
-            self._pending += one_by_one(self.transport.poll(until=end))
+            self.transport.poll(end, self._pend)
         return not self._pending
 
     def request(self, payload: object, **header: object) -> RequestId:
@@ -266,7 +269,7 @@ def test_what_is_due_does_not_wait_for_all_that_goes_on_arriving_after_a_stall(l
         arrived: list[Event] = []
         for _ in range(20):  # where the machine is busy, nothing may arrive in so short a time
             stalled_at = time.monotonic()
-            arrived += loop.transport.poll(until=stalled_at - 2 * STALL_S)
+            loop.transport.poll(stalled_at - 2 * STALL_S, arrived.append)
             assert time.monotonic() - stalled_at < SETTLE_MAX_S + 0.25
     finally:
         is_over.set()
@@ -276,8 +279,9 @@ def test_what_is_due_does_not_wait_for_all_that_goes_on_arriving_after_a_stall(l
 
 def test_an_event_of_our_own_is_not_waited_for(loop: Loop) -> None:
     loop.transport.emit(ClientGone(ClientId(b"somebody")))
-    started_at = time.monotonic()
-    assert len(list(loop.transport.poll(until=started_at + 5.0))) == 1
+    started_at, events = time.monotonic(), list[Event]()
+    loop.transport.poll(started_at + 5.0, events.append)
+    assert len(events) == 1
     assert time.monotonic() - started_at < 1.0
 
 
@@ -315,8 +319,8 @@ def _ask_while_nobody_is_free(loop: Loop, monkeypatch: pytest.MonkeyPatch, nap_s
 
 
 def _poll(loop: Loop, timeout_s: float, *, newcomers_wait: bool = True) -> list[type[Event]]:
-    until = time.monotonic() + timeout_s
-    events = loop.transport.poll(until, newcomers_wait=newcomers_wait)
+    until, events = time.monotonic() + timeout_s, list[Event]()
+    loop.transport.poll(until, events.append, newcomers_wait=newcomers_wait)
     return [type(event) for event in one_by_one(events)]
 
 
@@ -519,9 +523,15 @@ def test_what_is_decided_in_the_turn_of_a_death_was_certainly_not_delivered(loop
     link = loop.transport.links.open[WORKER]
     for descriptor in link.filenos():
         assert select.select([descriptor], [], [], PATIENCE_S)[0]
-    events = loop.transport.poll(until=time.monotonic() + PATIENCE_S)
-    assert isinstance(next(events), ReplyArrived)
-    loop.transport.perform([Forward(WORKER, second, 1, 2.5, 1_000.25)])
+    events: list[Event] = []
+
+    def handle(event: Event) -> None:
+        events.append(event)
+        if len(events) == 1:
+            loop.transport.perform([Forward(WORKER, second, 1, 2.5, 1_000.25)])
+
+    loop.transport.poll(time.monotonic() + PATIENCE_S, handle)
+    assert isinstance(events.pop(0), ReplyArrived)
     lost = [event for event in events if isinstance(event, WorkerLost)]
     assert [event.undelivered for event in lost] == [True, True]
 
@@ -538,12 +548,18 @@ def test_of_several_that_die_together_none_is_said_to_have_had_what_it_was_just_
         worker.close()
         news, *_ = loop.transport.links.open[name].filenos()
         assert select.select([news], [], [], PATIENCE_S)[0]
-    events = loop.transport.poll(until=time.monotonic() + PATIENCE_S)
-    first = next(event for event in events if isinstance(event, WorkerLost))
-    second = OTHER if first.worker == WORKER else WORKER
-    loop.transport.perform([Forward(second, request, 1, 2.5, 1_000.25)])
-    told = next(event for event in events if isinstance(event, WorkerLost))
-    assert (told.worker, told.undelivered) == (second, True)
+    lost: list[WorkerLost] = []
+
+    def handle(event: Event) -> None:
+        if isinstance(event, WorkerLost):
+            lost.append(event)
+            if len(lost) == 1:
+                second = OTHER if event.worker == WORKER else WORKER
+                loop.transport.perform([Forward(second, request, 1, 2.5, 1_000.25)])
+
+    loop.transport.poll(time.monotonic() + PATIENCE_S, handle)
+    assert {event.worker for event in lost[:2]} == {WORKER, OTHER}
+    assert lost[1].undelivered
 
 
 def test_an_exit_that_the_link_does_not_notice_is_told_by_the_launcher(
