@@ -4,6 +4,7 @@ A worker that has replied is idle until then: whatever else follows from its rep
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from balancer.core.events import (
     Event,
@@ -17,6 +18,11 @@ from balancer.core.events import (
 from balancer.frontend import Frontend, once_name
 from balancer.link import Link
 from balancer.wire import requests, tasks
+from balancer.wire.task import pack_message
+from balancer.wire.values import LARGE_BYTES
+
+STREAMED_BYTES_MAX = LARGE_BYTES - 4096
+"""A payload below this makes no large message of its task."""
 
 
 class Forwarder:
@@ -48,15 +54,21 @@ class Forwarder:
         _, _, header, payload = self._frontend.incoming(action.request)
         if header.once and not self._may_go(action, header, link):
             return
-        frames = tasks.encode_task(
-            f"{self._boot}-{action.request}",  # its ``request_name``
-            action.attempt,
-            action.remaining_s,
-            action.expires_at if link is not None and link.is_ours else None,
-            payload,
-            action.wants_time,
-        )
-        if link is None or not link.send(frames):
+        name = f"{self._boot}-{action.request}"  # as ``request_name`` says
+        attempt, remaining_s, expires_at = action.attempt, action.remaining_s, action.expires_at
+        wants_time = action.wants_time
+        task: bytes | list[Any]
+        if (
+            link is not None
+            and link.has_stream
+            and type(payload) is bytes
+            and len(payload) < STREAMED_BYTES_MAX
+        ):
+            task = pack_message(name, attempt, remaining_s, expires_at, wants_time, payload)
+        else:
+            instant = expires_at if link is not None and link.is_ours else None
+            task = tasks.encode_task(name, attempt, remaining_s, instant, payload, wants_time)
+        if link is None or not link.send(task):
             self._on_undelivered(action.worker, link)
 
     def forward_batch(self, action: ForwardBatch) -> None:

@@ -16,16 +16,19 @@ import zmq
 from balancer.core.events import (
     BatchReplied,
     Event,
+    Outcome,
     ReplyArrived,
     WorkerConnected,
     WorkerId,
     WorkerLost,
     WorkerReady,
+    WorkerReply,
 )
 from balancer.monitor import Monitor, has_message
 from balancer.port import Part, Port
 from balancer.stream import Stream, connect
 from balancer.wire import tasks, values
+from balancer.wire.framing import frame_of
 from balancer.wire.values import LARGE_BYTES
 from balancer.wire.worker_replies import (
     decode_batch_reply,
@@ -94,6 +97,8 @@ class Link:
         self._lost: str | None = None
         """Why it is of no further use, if so."""
         self._stream: Stream | None = None
+        self.has_stream = False
+        """It takes tasks that are small and whole, as they go by its stream."""
         self._is_streaming = False
         """What it owes a reply to went by the stream, and so will the reply."""
         self._is_spent = False
@@ -115,6 +120,7 @@ class Link:
             # Without a stream all goes by ZeroMQ, which will tell what has become of the worker.
             with contextlib.suppress(OSError):
                 self._stream = connect(stream_path, max_body_bytes)
+                self.has_stream = True
 
     def _configure(self) -> None:
         request = self._socket
@@ -131,9 +137,10 @@ class Link:
         descriptors = [self._monitor.fileno(), int(self._socket.fileno())]
         return descriptors if self._stream is None else [*descriptors, self._stream.fileno()]
 
-    def send(self, frames: Sequence[Any], requests: int = 1) -> bool:
-        """Hand a task, or a batch of several, over; False if it certainly was not delivered. Of a
-        death that nobody has looked for since the last ``watch`` only ``read`` will tell.
+    def send(self, message: bytes | list[Any], requests: int = 1) -> bool:
+        """Hand a task, or a batch of several, over: its frames, or all of it as it goes by the
+        stream that the link has. False if it certainly was not delivered. Of a death that nobody
+        has looked for since the last ``watch`` only ``read`` will tell.
 
         The wake-up of its reply is not swallowed: libzmq looks for news when a send begins, and
         the reply cannot come before the last frame has left.
@@ -144,10 +151,15 @@ class Link:
             self._has_refused = True
             return False
         stream = self._stream
-        if stream is not None and sum(map(len, frames)) < LARGE_BYTES:
-            self._is_streaming, is_sent = True, stream.offer(frames)
+        if isinstance(message, bytes):
+            self._is_streaming = True
+            is_sent = stream is not None and stream.offer_message(message)
         else:
-            self._is_streaming, is_sent = False, self._send(frames)
+            self._is_streaming = stream is not None and sum(map(len, message)) < LARGE_BYTES
+            if stream is not None and self._is_streaming:
+                is_sent = stream.offer(message)
+            else:
+                is_sent = self._send(message)
         if is_sent:
             self._owed = requests
         self._has_refused = not is_sent
@@ -166,7 +178,12 @@ class Link:
         owed, stream = self._owed, self._stream
         frames: Sequence[Part] | None = None
         if owed and stream is not None and self._is_streaming:
-            frames = stream.receive()
+            piece = stream.receive_piece()
+            value = frame_of(piece) if piece is not None and owed == 1 else None
+            if value and len(value) <= self._max_body_bytes and not self._is_pinging:
+                self._owed = 0  # almost always: the answer of a worker of ours, alone
+                return ReplyArrived(self.worker, WorkerReply(Outcome.ANSWER, 200, value))
+            frames = stream.assemble(piece) if piece is not None else None
         elif owed:
             frames = self._port.receive(owed + _FRAMES_BESIDE)
         if frames is None:

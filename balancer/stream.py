@@ -12,7 +12,7 @@ import _socket
 import sys
 from collections.abc import Sequence
 
-from balancer.wire.framing import Assembler, encode, encode_head, encode_one
+from balancer.wire.framing import Assembler, encode, encode_head
 from balancer.wire.values import LARGE_BYTES, WireError, worker_frame_bytes_max
 
 BUFFER_BYTES = 4 * LARGE_BYTES
@@ -48,37 +48,47 @@ class Stream:
 
     def receive(self) -> list[bytes] | None:
         """The next message, if all of it is here. None, too, if there will be no other."""
+        piece = self.receive_piece()
+        return self.assemble(piece) if piece is not None else None
+
+    def receive_piece(self) -> bytes | None:
+        """What has come, almost always a whole message: to be passed to ``assemble`` unless it is
+        known to be one. None if there is nothing, or will be nothing more."""
         if self.has_ended:
             return None
         try:
             piece = self._receive(_PIECE_BYTES, _DONTWAIT)
-            if piece:
-                frames = self._take(piece)
-                return frames if frames is not None else self._receive_rest()
         except BlockingIOError:
             return None
         except OSError as error:
             self.was_unread = _RESET_TELLS and isinstance(error, ConnectionResetError)
-        except WireError:
-            pass
-        self.has_ended = True
-        return None
+            piece = b""
+        self.has_ended = not piece
+        return piece or None
 
-    def _receive_rest(self) -> list[bytes] | None:
-        for _ in range(_PIECES_MAX):
-            piece = self._receive(_PIECE_BYTES, _DONTWAIT)
-            if not piece:
-                self.has_ended = True
-                return None
+    def assemble(self, piece: bytes) -> list[bytes] | None:
+        """The message that this piece completes, or others do that have come by now."""
+        try:
             frames = self._take(piece)
-            if frames is not None:
-                return frames
-        return None  # there is more, and its descriptor says so
+            for _ in range(_PIECES_MAX):
+                if frames is not None:
+                    return frames
+                next_piece = self.receive_piece()
+                if next_piece is None:
+                    return None
+                frames = self._take(next_piece)
+            return frames  # or there is more, and its descriptor says so
+        except WireError:
+            self.has_ended = True
+            return None
 
     def offer(self, frames: Sequence[bytes]) -> bool:
         """Send a message of at most LARGE_BYTES without waiting; False if the peer, which is gone,
         certainly did not get it."""
-        message = encode(frames)
+        return self.offer_message(encode(frames))
+
+    def offer_message(self, message: bytes) -> bool:
+        """As ``offer``, a message that is whole."""
         try:
             is_sent = self._send(message, _DONTWAIT | _NOSIGNAL) == len(message)
         except OSError:
@@ -86,12 +96,17 @@ class Stream:
         self.has_ended |= not is_sent
         return is_sent
 
+    def send_message(self, message: bytes) -> None:
+        """As ``send``, a message that is whole."""
+        try:
+            self._send_all(message, _NOSIGNAL)
+        except OSError:
+            self.has_ended = True
+
     def send(self, frames: Sequence[bytes]) -> None:
         """Send a message, however long that takes. If the peer is gone, nobody misses it."""
         try:
-            if len(frames) == 1 and len(frames[0]) < LARGE_BYTES:  # almost always
-                self._send_all(encode_one(frames[0]), _NOSIGNAL)
-            elif sum(map(len, frames)) < LARGE_BYTES:
+            if sum(map(len, frames)) < LARGE_BYTES:
                 self._send_all(encode(frames), _NOSIGNAL)
             else:
                 for part in (encode_head(frames), *frames):

@@ -53,7 +53,8 @@ GROUPS = {
         balancer.dashboard.metrics balancer.dashboard.readings""",
     "worker process": """
         workers workers.__main__ workers.runtime workers.mailbox workers.rep_socket
-        workers.stop_signal workers.forks workers.answering workers.stopwatch workers.wear
+        workers.stop_signal workers.forks workers.fast_path workers.answering
+        workers.stopwatch workers.wear
         workers.handler workers.finding workers.demo""",
     "client": """
         balancer balancer.client balancer.client.__main__ balancer.client.blocking

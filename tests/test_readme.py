@@ -222,13 +222,13 @@ def test_a_newcomer_sees_what_the_readme_shows(clone: Path, terminals: list[Term
 def test_each_kind_of_block_is_looked_at_by_a_test() -> None:
     looked_at = {"bash", "text", "toml", "ini"}
     for block in BLOCKS:
-        is_loop = block.language == "python" and block.text.startswith("while not dispatcher")
+        is_loop = block.language == "python" and block.text.startswith("def handle(event)")
         assert block.language in looked_at or block.file_name or is_loop, block.text
 
 
 def test_the_loop_in_the_readme_is_a_balancer() -> None:
     """It runs on the real parts: answers a request, and ends when told to drain."""
-    loop = next(b.text for b in BLOCKS if b.text.startswith("while not dispatcher"))
+    loop = next(b.text for b in BLOCKS if b.text.startswith("def handle(event)"))
     transport = Transport(Limits(), "readme", 64)
     dispatcher = Dispatcher(Limits(), ["nobody"])
     transport.frontend.bind("tcp://127.0.0.1:*")

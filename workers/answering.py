@@ -70,16 +70,10 @@ def _respond(task: Task, handler: Handler, max_body_bytes: int) -> list[bytes]:
     if expires_at is not None and now >= expires_at:
         return tasks.EXPIRED_REPLY
     try:
-        result = handler.handle(request, partial(_about, task, now))
-    except Decline:
-        return tasks.EMPTY_REPLY
-    except SystemExit:
-        raise
-    # Whatever else user code raises is its answer: a CancelledError that got away, too.
+        result = handler.handle(request, partial(about, task, now))
     except BaseException as error:
-        _log(task, format_traceback(error))
-        return tasks.encode_error(500, describe(error))
-    return _encode_result(task, result, max_body_bytes)
+        return reply_to_error(task, error)
+    return encode_reply(task, result, max_body_bytes)
 
 
 # --- one call for all of them ---------------------------------------------------------------------
@@ -117,15 +111,10 @@ def _respond_together(
 ) -> list[list[bytes]]:
     try:
         results = handler.handle_batch(requests, about)
-    except Decline:
-        return [tasks.EMPTY_REPLY] * len(batch)
-    except SystemExit:
-        raise
     except BaseException as error:
-        _log(batch[0], format_traceback(error), others=len(batch) - 1)
-        return [tasks.encode_error(500, describe(error))] * len(batch)
+        return [reply_to_error(batch[0], error, others=len(batch) - 1)] * len(batch)
     return [
-        _encode_result(task, result, max_body_bytes)
+        encode_reply(task, result, max_body_bytes)
         for task, result in zip(batch, results, strict=True)
     ]
 
@@ -133,13 +122,13 @@ def _respond_together(
 # --- what user code can ask about it --------------------------------------------------------------
 
 
-def _about(task: Task, began_at: float) -> Current:
+def about(task: Task, began_at: float) -> Current:
     remaining_s = math.inf if task.remaining_s is None else task.remaining_s
     return Current(task.id, task.attempt, began_at + remaining_s)
 
 
 def _about_all(batch: list[Task], began_at: float) -> Current:
-    each = [_about(task, began_at) for task in batch]
+    each = [about(task, began_at) for task in batch]
     return Current(each[0].id, max(a.attempt for a in each), min(a.deadline for a in each))
 
 
@@ -148,7 +137,8 @@ def _about_all(batch: list[Task], began_at: float) -> Current:
 _TEXTS = (str, bytes)
 
 
-def _encode_result(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
+def encode_reply(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
+    """The reply with what the handler returned."""
     if result is None or (isinstance(result, _TEXTS) and not result):
         return tasks.EMPTY_REPLY
     try:
@@ -163,6 +153,17 @@ def _encode_result(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
         trouble = f"result of {size_bytes} bytes is above max_body ({max_body_bytes})"
     _log(task, trouble)
     return tasks.encode_error(500, trouble)
+
+
+def reply_to_error(task: Task, error: BaseException, others: int = 0) -> list[bytes]:
+    """The reply where this was raised instead; SystemExit is raised again. Whatever else user code
+    raises is its answer: a CancelledError that got away, too."""
+    if isinstance(error, Decline):
+        return tasks.EMPTY_REPLY
+    if isinstance(error, SystemExit):
+        raise error
+    _log(task, format_traceback(error), others)
+    return tasks.encode_error(500, describe(error))
 
 
 def _log(task: Task, trouble: str, others: int = 0) -> None:

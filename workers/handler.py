@@ -38,18 +38,27 @@ class Current(NamedTuple):
         return max(0.0, self.deadline - time.monotonic())
 
 
+class Asked:
+    """What ``current`` is asked about."""
+
+    __slots__ = ("about",)
+
+    def __init__(self) -> None:
+        self.about: Callable[[], Current] | None = None
+        """Put into words only if user code asks, which it hardly ever does."""
+
+
 # One per process and not per thread or context: a worker handles one request at a time, and the
 # threads that a handler starts for it ask about the same request.
-_about: Callable[[], Current] | None = None
-"""Put into words only if user code asks, which it hardly ever does."""
+asked = Asked()
 
 
 def current() -> Current:
     """The request that is being handled; RuntimeError outside of one. In ``batch()`` it speaks for
     them all: the id of the first, the highest attempt and the earliest deadline."""
-    if _about is None:
+    if asked.about is None:
         raise RuntimeError("current() is only known while a handler works on a request")
-    return _about()
+    return asked.about()
 
 
 class Handler:
@@ -62,19 +71,19 @@ class Handler:
         *,
         is_whole: bool = False,
     ) -> None:
-        self._call = call
+        self.call = call
+        """User code itself, for whoever sets ``asked`` for it as ``handle`` does."""
         self._close = close
         self.is_whole = is_whole
         """It is called with a list of requests by ``handle_batch``; else with one by ``handle``."""
 
     def handle(self, request: Any, about: Callable[[], Current]) -> Any:
         """What the handler returns; it may raise anything. ``about`` is what ``current`` asks."""
-        global _about
-        _about = about
+        asked.about = about
         try:
-            return self._call(request)
+            return self.call(request)
         finally:
-            _about = None
+            asked.about = None
 
     def handle_batch(self, requests: list[Any], about: Callable[[], Current]) -> Sequence[Any]:
         """What ``batch()`` returns for each of them; it may raise anything, and TypeError or
@@ -149,6 +158,7 @@ _OUR_MODULES = {
     "__main__",
     "workers.__main__",
     "workers.answering",
+    "workers.fast_path",
     "workers.finding",
     "workers.handler",
     "workers.runtime",

@@ -37,6 +37,8 @@ class Mailbox:
         self._stream: Stream | None = None
         self.send: Callable[[list[bytes]], None] = rep.send
         """Send the reply to whoever sent the last message; if that is gone, nobody misses it."""
+        self.send_message: Callable[[bytes], None] = lambda message: None
+        """As ``send``, if it is whole as it goes by the stream, by which the last one came."""
         self._rep_fd, self._stream_fd = rep.fileno(), _NOBODY
         self._usual: list[tuple[int, int]] | None = None
         """What is almost always the news: there is something by the stream, and nothing else."""
@@ -45,8 +47,10 @@ class Mailbox:
             if source is not None:
                 self._poll.register(source, POLLIN)
 
-    def receive(self) -> Sequence[Blob] | None:
-        """Wait for a message or for SIGTERM, whatever comes first: the message, or None."""
+    def receive(self) -> bytes | Sequence[Blob] | None:
+        """Wait for a message or for SIGTERM, whatever comes first: the message, or None. Bytes have
+        come by the stream, and are almost always a whole message: ``assemble`` makes frames of it.
+        """
         if self._stream is not None and self._stream.has_ended:
             # Half of a reply may have left: the balancer is to know at once that this is all.
             self._close_stream()
@@ -54,10 +58,10 @@ class Mailbox:
             events = self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS)
             stream = self._stream
             if events == self._usual and stream is not None and not self._must_look:
-                frames: Sequence[Blob] | None = stream.receive()
-                if frames is not None:
-                    self.send = stream.send
-                    return frames
+                piece = stream.receive_piece()
+                if piece is not None:
+                    self.send, self.send_message = stream.send, stream.send_message
+                    return piece
             ready = dict(events)
             frames = self._take(ready)
             if frames is not None:
@@ -67,6 +71,10 @@ class Mailbox:
             if self._listener is not None and self._listener.fileno() in ready:
                 self._accept(self._listener)
         return None
+
+    def assemble(self, piece: bytes) -> Sequence[Blob] | None:
+        """The message, if it is all there: else ``receive`` goes on with it."""
+        return self._stream.assemble(piece) if self._stream is not None else None
 
     def _take(self, ready: dict[int, int]) -> Sequence[Blob] | None:
         """The next message. Who was not served last comes first, so that none waits for long."""

@@ -22,7 +22,9 @@ def _head(count: int) -> Struct:
 
 _OF_ONE, _OF_TWO = _head(1), _head(2)
 _ONE_AT, _TWO_AT = _OF_ONE.size, _OF_TWO.size
-_pack_one, _pack_two, _unpack_two = _OF_ONE.pack, _OF_TWO.pack, _OF_TWO.unpack_from
+pack_one, _unpack_one = _OF_ONE.pack, _OF_ONE.unpack_from
+"""What goes ahead of a frame that is all of a message, as almost all replies are: 1, its length."""
+_pack_two, _unpack_two = _OF_TWO.pack, _OF_TWO.unpack_from
 
 
 def encode_head(frames: Sequence[bytes]) -> bytes:
@@ -39,9 +41,12 @@ def encode(frames: Sequence[bytes]) -> bytes:
     return b"".join((encode_head(frames), *frames))
 
 
-def encode_one(frame: bytes) -> bytes:
-    """A message of one frame, as almost all replies are."""
-    return _pack_one(1, len(frame)) + frame
+def frame_of(message: bytes) -> bytes | None:
+    """The frame of a whole message that has only one; None if this is anything else."""
+    if len(message) < _ONE_AT:
+        return None
+    count, frame_bytes = _unpack_one(message)
+    return message[_ONE_AT:] if count == 1 and _ONE_AT + frame_bytes == len(message) else None
 
 
 class Assembler:

@@ -14,8 +14,13 @@ FIXED = b"\xc1"
 """A header of this form begins so, which no msgpack value does."""
 _WANTS_TIME = 1
 _HEAD, _ENTRY, _LONE = Struct("<cB"), Struct("<Idd"), Struct("<cBIdd")
-_HEAD_BYTES, _ENTRY_BYTES, _LONE_BYTES = _HEAD.size, _ENTRY.size, _LONE.size
+_HEAD_BYTES, _ENTRY_BYTES, FIXED_BYTES = _HEAD.size, _ENTRY.size, _LONE.size
 _pack_entry, _pack_lone, _unpack_lone = _ENTRY.pack, _LONE.pack, _LONE.unpack_from
+_MESSAGE = Struct("<QQQcBIdd")
+_pack_message, unpack_head, SHORTEST_BYTES = _MESSAGE.pack, _MESSAGE.unpack_from, _MESSAGE.size
+"""What goes ahead of a lone task's id and payload on a stream: the head that ``framing`` writes
+for two frames, and the beginning of the first."""
+HEADER_AT = SHORTEST_BYTES - FIXED_BYTES
 _NAMES_APART = "\0"
 
 
@@ -45,13 +50,44 @@ def unpack_task(frames: Sequence[Blob]) -> Task | None:
     header = frames[0]
     if len(frames) != 2 or type(header) is not bytes or header[:1] != FIXED:
         return None
-    if len(header) < _LONE_BYTES:
+    if len(header) < FIXED_BYTES:
         raise WireError(f"a fixed header of {len(header)} bytes")
     _, flags, attempt, remaining_s, expires_at = _unpack_lone(header)
     # To each byte it has a letter, so this cannot fail.
-    id = str(header[_LONE_BYTES:], "latin-1")
+    id = str(header[FIXED_BYTES:], "latin-1")
     fields = frames[1], id, attempt, remaining_s, expires_at, False, flags == _WANTS_TIME
     return tuple.__new__(Task, fields)  # half of what Task(…) takes, which is Python
+
+
+def task_of(message: bytes) -> Task:
+    """The lone task that a message is, as it comes by a stream."""
+    payload_at = HEADER_AT + unpack_head(message)[1]
+    task = unpack_task((message[HEADER_AT:payload_at], message[payload_at:]))
+    assert task is not None
+    return task
+
+
+def pack_message(
+    id: str, attempt: int, remaining_s: float, expires_at: float, wants_time: bool, payload: bytes
+) -> bytes:
+    """A lone task whole, as it goes by a stream."""
+    name = id.encode()
+    return b"".join(
+        (
+            _pack_message(
+                2,
+                FIXED_BYTES + len(name),
+                len(payload),
+                FIXED,
+                wants_time,
+                attempt,
+                remaining_s,
+                expires_at,
+            ),
+            name,
+            payload,
+        )
+    )
 
 
 def pack_tasks(entries: Sequence[tuple[str, int, float, float]]) -> bytes:

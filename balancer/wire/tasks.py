@@ -27,11 +27,13 @@ PONG_EACH = [msgpack.packb({"batch": "each"})]
 PONG_WHOLE = [msgpack.packb({"batch": "whole"})]
 """What a worker that knows batches says to a ping: how its handler is called for one."""
 EMPTY_REPLY = [b""]
+EMPTY_PACKED = {b"", *map(msgpack.packb, (None, "", b""))}
+"""What may not be sent as an answer, for the reply is an empty one."""
 EXPIRED_REPLY = [msgpack.packb({"status": 504, "error": "expired before it began"}), b"\xc0"]
 """The time of the try was over when the worker came to it: no user code has run."""
 
-_Packer = msgpack.Packer
-_pack_header = _Packer().pack
+Packer = msgpack.Packer
+_pack_header = Packer().pack
 """A packer that is kept costs half of what packb does; it keeps no more than its longest header."""
 _NIL = msgpack.packb(None)
 _BIN_32 = b"\xc6"
@@ -149,7 +151,7 @@ def encode_value(value: Any) -> list[bytes]:
         # As the packer would, but it copies twice.
         return [b"".join((_BIN_32, len(value).to_bytes(4, "big"), value))]
     # Not a packer that is kept: it would keep as much memory as the largest answer took.
-    return [_Packer().pack(value)]
+    return [Packer().pack(value)]
 
 
 def encode_timed(reply: list[bytes], took_s: float) -> list[bytes]:

@@ -50,10 +50,13 @@ class WireError(ValueError):
     """What a peer sent cannot be read; the text says what is wrong with it."""
 
 
+unpack = msgpack.unpackb
+
+
 def decode_payload(payload: Blob | memoryview) -> Any:
     """The value in a payload, or WireError. Map keys may be of any type that Python can hash."""
     try:
-        return msgpack.unpackb(payload, strict_map_key=False)
+        return unpack(payload, strict_map_key=False)
     # A hostile frame raises ValueError, StackError, UnicodeDecodeError, TypeError, OverflowError …
     except Exception as error:
         raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error

@@ -71,16 +71,16 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "        self._say(connection, envelope, body)\n\n    def refuse",
-                "        held, self._held = getattr(self, '_held', None), None\n"
-                "        if held is not None:\n"
-                "            self._say(*held[0], body)\n"
-                "            self._say(connection, envelope, held[1])\n"
-                "        elif self._open:\n"
-                "            self._held = ((connection, envelope), body)\n"
-                "        else:\n"
-                "            self._say(connection, envelope, body)\n\n"
-                "    def refuse",
+                "            self._say(connection, envelope, body)\n        for",
+                "            held, self._held = getattr(self, '_held', None), None\n"
+                "            if held is not None:\n"
+                "                self._say(*held[0], body)\n"
+                "                self._say(connection, envelope, held[1])\n"
+                "            elif self._open:\n"
+                "                self._held = ((connection, envelope), body)\n"
+                "            else:\n"
+                "                self._say(connection, envelope, body)\n"
+                "        for",
             ),
         ),
     ),

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from balancer.wire.framing import FRAMES_MAX, Assembler, encode, encode_head
+from balancer.wire.framing import FRAMES_MAX, Assembler, encode, encode_head, frame_of, pack_one
 from balancer.wire.values import WireError
 
 FRAME_BYTES_MAX = 1000
@@ -19,6 +19,14 @@ def message(*frames: bytes) -> bytes:
 def test_a_small_message_is_its_head_and_its_frames(count: int) -> None:
     frames = [bytes([number % 251]) * (1 + number % 7) for number in range(count)]
     assert encode(frames) == message(*frames)
+
+
+def test_the_frame_of_a_message_that_has_only_one_is_told_at_once() -> None:
+    for frame in (b"", b"x", bytes(FRAME_BYTES_MAX)):
+        assert frame_of(pack_one(1, len(frame)) + frame) == frame_of(message(frame)) == frame
+    for data in (b"", message(b"one")[:-1], message(b"one") + b"x", message(b"a", b""), bytes(16)):
+        assert frame_of(data) is None
+    assert frame_of(head(2, 3) + b"one") is None
 
 
 def head(*numbers: int) -> bytes:

@@ -27,6 +27,7 @@ from balancer.core.events import (
 from balancer.link import Link
 from balancer.stream import Stream
 from balancer.wire import tasks, values
+from balancer.wire.framing import encode
 from tests.shell.peers import PATIENCE_S, Peer, StreamPeer, descriptors, peer, peer_process
 
 WORKER = WorkerId("w-1", 1)
@@ -328,7 +329,7 @@ def streaming(
     dial: Dial, worker: Peer, beside: StreamPeer
 ) -> Iterator[tuple[Link, Peer, StreamPeer, Stream]]:
     """A link that is ready, and the worker's ends of it."""
-    link = ready(dial(worker.address, stream_path=beside.path))
+    link = ready(dial(worker.address, stream_path=beside.path, is_ours=True))
     with closing(beside.accept()) as stream:
         yield link, worker, beside, stream
 
@@ -356,6 +357,45 @@ def test_tasks_go_by_the_stream_and_large_ones_by_zeromq(streaming: Streaming) -
     assert list(link.read()) == []
 
 
+def test_a_task_may_come_whole_as_it_goes_by_the_stream(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    assert link.has_stream
+    assert link.send(encode(TASK))
+    assert stream.receive() == TASK
+    stream.send([ANSWER])
+    answered(link)
+
+
+@pytest.mark.parametrize(
+    ("frames", "reply"),
+    [
+        ([b""], WorkerReply(Outcome.EMPTY)),
+        ([b"x"], WorkerReply(Outcome.ANSWER, value=b"x")),
+        ([bytes(MAX_BODY_BYTES)], WorkerReply(Outcome.ANSWER, value=bytes(MAX_BODY_BYTES))),
+        ([bytes(MAX_BODY_BYTES + 1)], WorkerReply(Outcome.GARBLED)),
+        ([b"a", b"b", b"c"], WorkerReply(Outcome.GARBLED)),
+        (tasks.encode_error(500, "no"), WorkerReply(Outcome.ANSWER, 500, error="no")),
+    ],
+)
+def test_a_reply_by_the_stream_is_what_its_frames_say(
+    streaming: Streaming, frames: list[bytes], reply: WorkerReply
+) -> None:
+    link, _, _, stream = streaming
+    link.send(TASK)
+    stream.receive()
+    stream.send(frames)
+    assert read_until(link, ReplyArrived) == [ReplyArrived(WORKER, reply)]
+
+
+def test_a_reply_to_a_batch_that_is_for_one_is_garbled(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    link.send([msgpack.packb({"batch": []}), ANSWER, ANSWER], requests=2)
+    stream.receive()
+    stream.send([ANSWER])
+    [event] = read_until(link, BatchReplied)
+    assert event == BatchReplied(WORKER, (WorkerReply(Outcome.GARBLED),) * 2)
+
+
 def test_the_ping_goes_by_the_stream(dial: Dial, worker: Peer, beside: StreamPeer) -> None:
     link = dial(worker.address, stream_path=beside.path, must_ping=True)
     assert read_until(link, WorkerConnected) == [WorkerConnected(WORKER)]
@@ -367,6 +407,7 @@ def test_the_ping_goes_by_the_stream(dial: Dial, worker: Peer, beside: StreamPee
 
 def test_without_a_stream_all_goes_by_zeromq(dial: Dial, worker: Peer, tmp_path: Path) -> None:
     link = ready(dial(worker.address, stream_path=str(tmp_path / "nobody")))
+    assert not link.has_stream
     assert link.send(TASK)
     assert worker.receive() == TASK
     worker.reply(ANSWER)

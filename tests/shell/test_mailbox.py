@@ -5,7 +5,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import zmq
 from balancer.core.events import Outcome, WorkerReply
 from balancer.stream import Stream, connect
 from balancer.wire import tasks, values
+from balancer.wire.values import Blob
 from balancer.wire.worker_replies import decode_batch_reply, decode_worker_reply
 from tests.shell.worker_process import (
     PATIENCE_S,
@@ -53,7 +54,7 @@ def stream_to(path: str) -> closing[Stream]:
 
 
 def task(request: Any) -> list[bytes]:
-    return tasks.encode_task("r1", 1, 5.0, None, msgpack.packb(request))
+    return tasks.encode_task("r1", 1, 5.0, time.monotonic() + 3600, msgpack.packb(request))
 
 
 def received(stream: Stream) -> list[bytes]:
@@ -139,6 +140,14 @@ def opened(path: str) -> Iterator[tuple[RepSocket, Mailbox]]:
     signal.signal(signal.SIGTERM, before)
 
 
+def frames_of(mailbox: Mailbox) -> Sequence[Blob]:
+    """Those of the next message."""
+    message = mailbox.receive()
+    frames = mailbox.assemble(message) if isinstance(message, bytes) else message
+    assert frames is not None
+    return frames
+
+
 def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Path) -> None:
     path = str(tmp_path / "stream")
     with (
@@ -149,7 +158,7 @@ def test_new_arrivals_at_the_one_door_do_not_keep_the_other_waiting(tmp_path: Pa
     ):
 
         def serve(expected: bytes) -> None:
-            assert mailbox.receive() == [expected]
+            assert frames_of(mailbox) == [expected]
             mailbox.send([b"done"])
 
         stream.offer([b"stream"])
@@ -182,7 +191,7 @@ def test_a_stream_that_always_has_something_keeps_nobody_else_waiting(tmp_path: 
                 client.send(b"rep")
                 assert select.select([rep], [], [], PATIENCE_S)[0]
             while not served or served[-1] != b"stream":
-                [frame] = mailbox.receive() or []
+                [frame] = frames_of(mailbox)
                 mailbox.send([b"done"])
                 served.append(bytes(frame))  # type: ignore[arg-type]
             assert received(stream) == [b"done"]

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -28,6 +28,7 @@ from balancer.core.events import (
     WorkerLost,
     WorkerReady,
 )
+from balancer.core.limits import Limits
 from tests.plain import needs_plain_python
 from tests.simulation.campaign import play_bounded
 from tests.simulation.scenario import Behaviour, Fault
@@ -137,9 +138,10 @@ class NeverDone(Dispatcher):
 
 
 class SeesDatesLate(Dispatcher):
-    def next_deadline(self) -> float | None:
-        soonest = super().next_deadline()
-        return None if soonest is None else soonest + 0.25
+    def __init__(self, limits: Limits, pools: Iterable[str]) -> None:
+        super().__init__(limits, pools)
+        soonest = self.next_deadline
+        self.next_deadline = lambda: None if (date := soonest()) is None else date + 0.25
 
 
 def without(kind: type[Action]) -> type[Dispatcher]:
