@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from balancer.wire import tasks, values
-from balancer.wire.task import Task, unpack_task
+from balancer.wire.task import Task
 from balancer.wire.tasks import encode_value
 from balancer.wire.values import Blob, decode_payload
 from workers import forks
@@ -26,9 +26,6 @@ def pong(handler: Handler) -> list[bytes]:
 def answer(frames: Sequence[Blob], handler: Handler, max_body_bytes: int) -> list[bytes]:
     """The reply to one message. Only what ends the process is raised."""
     try:
-        task = unpack_task(frames)
-        if task is not None and not (task.wants_time or handler.is_whole):
-            return _respond(task, handler, max_body_bytes)  # almost always
         if len(frames) > tasks.LONE_FRAMES_MAX:
             batch = tasks.decode_batch(frames)
             respond = _respond_whole if handler.is_whole else _respond_each

@@ -48,8 +48,10 @@ def answer_lone(
     except Exception:
         packed = b""
     size_bytes = len(packed)
-    if packed in EMPTY_PACKED or size_bytes >= LARGE_BYTES or size_bytes > max_body_bytes:
+    if packed in EMPTY_PACKED or size_bytes > max_body_bytes:
         return encode_reply(task_of(message), result, max_body_bytes)
+    if size_bytes >= LARGE_BYTES:
+        return [packed]
     return pack_one(1, size_bytes) + packed  # type: ignore[no-any-return]
 
 
