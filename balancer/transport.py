@@ -184,7 +184,7 @@ class Transport:
         return bool(self.frontend.readable or self._events or self.links.touched)
 
     def _patience_s(self, until: float | None) -> float | None:
-        if self._has_more():
+        if self.frontend.readable or self._events or self.links.touched:  # as ``_has_more``
             return 0.0
         if self._later and (until is None or self._later[0][0] < until):
             until = self._later[0][0]
