@@ -179,7 +179,9 @@ class Link:
         frames: Sequence[Part] | None = None
         if owed and stream is not None and self._is_streaming:
             piece = stream.receive_piece()
-            value = frame_of(piece) if piece is not None and owed == 1 else None
+            value = None
+            if piece is not None and owed == 1 and not stream.has_begun:
+                value = frame_of(piece)
             if value and len(value) <= self._max_body_bytes and not self._is_pinging:
                 self._owed = 0  # almost always: the answer of a worker of ours, alone
                 return ReplyArrived(self.worker, WorkerReply(Outcome.ANSWER, 200, value))

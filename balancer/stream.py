@@ -36,6 +36,8 @@ class Stream:
             connection.setsockopt(_socket.SOL_SOCKET, side, BUFFER_BYTES)
         self.has_ended = False
         """The peer is gone, or sends what makes no sense: close it."""
+        self.has_begun = False
+        """Of a message some has come and not all: a piece is to be taken for nothing but more."""
         self.was_unread = False
         """It certainly went before it had read what was sent last."""
         self._connection = connection
@@ -52,8 +54,8 @@ class Stream:
         return self.assemble(piece) if piece is not None else None
 
     def receive_piece(self) -> bytes | None:
-        """What has come, almost always a whole message: to be passed to ``assemble`` unless it is
-        known to be one. None if there is nothing, or will be nothing more."""
+        """What has come: to be passed to ``assemble``, unless no message ``has_begun`` before and
+        this is known to be one. None if there is nothing, or will be nothing more."""
         if self.has_ended:
             return None
         try:
@@ -68,19 +70,18 @@ class Stream:
 
     def assemble(self, piece: bytes) -> list[bytes] | None:
         """The message that this piece completes, or others do that have come by now."""
+        frames: list[bytes] | None = None
         try:
             frames = self._take(piece)
-            for _ in range(_PIECES_MAX):
-                if frames is not None:
-                    return frames
-                next_piece = self.receive_piece()
+            for _ in range(_PIECES_MAX):  # if there is more, its descriptor says so
+                next_piece = self.receive_piece() if frames is None else None
                 if next_piece is None:
-                    return None
+                    break
                 frames = self._take(next_piece)
-            return frames  # or there is more, and its descriptor says so
         except WireError:
             self.has_ended = True
-            return None
+        self.has_begun = frames is None
+        return frames
 
     def offer(self, frames: Sequence[bytes]) -> bool:
         """Send a message of at most LARGE_BYTES without waiting; False if the peer, which is gone,

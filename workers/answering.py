@@ -53,8 +53,8 @@ def _respond_each(batch: list[Task], handler: Handler, max_body_bytes: int) -> l
     replies = []
     for task in batch:
         replies.append(_respond(task, handler, max_body_bytes))
-        if forks.is_child:
-            os._exit(0)  # the rest is not for it to do
+        if not forks.mark[0]:
+            os._exit(0)  # a child that the handler forked came back: the rest is not its own
     return replies
 
 
@@ -131,23 +131,34 @@ def _about_all(batch: list[Task], began_at: float) -> Current:
 
 # --- the reply ------------------------------------------------------------------------------------
 
-_TEXTS = (str, bytes)
+TEXTS = (str, bytes)
+"""What is nothing to say when it is empty."""
 
 
 def encode_reply(task: Task, result: Any, max_body_bytes: int) -> list[bytes]:
     """The reply with what the handler returned."""
-    if result is None or (isinstance(result, _TEXTS) and not result):
+    if result is None or (isinstance(result, TEXTS) and not result):
         return tasks.EMPTY_REPLY
     try:
         reply = encode_value(result)
     # msgpack names three kinds, but packing runs user code too: the items() of a kind of dict.
     except Exception as error:
-        trouble = f"the result cannot be packed as msgpack: {describe(error)}"
-    else:
-        size_bytes = len(reply[0])
-        if size_bytes <= max_body_bytes:
-            return reply
-        trouble = f"result of {size_bytes} bytes is above max_body ({max_body_bytes})"
+        return reply_to_unpackable(task, error)
+    if len(reply[0]) > max_body_bytes:
+        return reply_to_too_large(task, len(reply[0]), max_body_bytes)
+    return reply
+
+
+def reply_to_unpackable(task: Task, error: Exception) -> list[bytes]:
+    """The reply where this was raised when the result was packed."""
+    trouble = f"the result cannot be packed as msgpack: {describe(error)}"
+    _log(task, trouble)
+    return tasks.encode_error(500, trouble)
+
+
+def reply_to_too_large(task: Task, size_bytes: int, max_body_bytes: int) -> list[bytes]:
+    """The reply where the result is of so many bytes."""
+    trouble = f"result of {size_bytes} bytes is above max_body ({max_body_bytes})"
     _log(task, trouble)
     return tasks.encode_error(500, trouble)
 

@@ -10,9 +10,16 @@ from functools import partial
 
 from balancer.wire.framing import pack_one
 from balancer.wire.task import FIXED, FIXED_BYTES, HEADER_AT, SHORTEST_BYTES, task_of, unpack_head
-from balancer.wire.tasks import EMPTY_PACKED, Packer
+from balancer.wire.tasks import Packer
 from balancer.wire.values import LARGE_BYTES, unpack
-from workers.answering import about, encode_reply, reply_to_error
+from workers.answering import (
+    TEXTS,
+    about,
+    encode_reply,
+    reply_to_error,
+    reply_to_too_large,
+    reply_to_unpackable,
+)
 from workers.handler import Current, Handler, asked
 
 
@@ -40,19 +47,19 @@ def answer_lone(
     try:
         result = handler.call(request)
     except BaseException as error:
-        return reply_to_error(task_of(message), error)
-    finally:
         asked.about = None
+        return reply_to_error(task_of(message), error)
+    asked.about = None
+    if result is None or (isinstance(result, TEXTS) and not 0 < len(result) < LARGE_BYTES):
+        return encode_reply(task_of(message), result, max_body_bytes)
     try:
         packed = Packer().pack(result)
-    except Exception:
-        packed = b""
+    except Exception as error:
+        return reply_to_unpackable(task_of(message), error)
     size_bytes = len(packed)
-    if packed in EMPTY_PACKED or size_bytes > max_body_bytes:
-        return encode_reply(task_of(message), result, max_body_bytes)
-    if size_bytes >= LARGE_BYTES:
-        return [packed]
-    return pack_one(1, size_bytes) + packed  # type: ignore[no-any-return]
+    if size_bytes > max_body_bytes:
+        return reply_to_too_large(task_of(message), size_bytes, max_body_bytes)
+    return [packed] if size_bytes >= LARGE_BYTES else pack_one(1, size_bytes) + packed
 
 
 def _about(message: bytes, began_at: float) -> Current:

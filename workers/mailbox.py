@@ -48,16 +48,16 @@ class Mailbox:
                 self._poll.register(source, POLLIN)
 
     def receive(self) -> bytes | Sequence[Blob] | None:
-        """Wait for a message or for SIGTERM, whatever comes first: the message, or None. Bytes have
-        come by the stream, and are almost always a whole message: ``assemble`` makes frames of it.
-        """
+        """Wait for a message or for SIGTERM, whatever comes first: the message, or None. Bytes are
+        the beginning of what has come by the stream, almost always all of it: ``assemble`` makes
+        frames of it."""
         if self._stream is not None and self._stream.has_ended:
             # Half of a reply may have left: the balancer is to know at once that this is all.
             self._close_stream()
         while not self._stop.is_given:
             events = self._poll.poll(0 if self._must_look else LOOK_UP_EVERY_MS)
-            stream = self._stream
-            if events == self._usual and stream is not None and not self._must_look:
+            stream, is_usual = self._stream, events == self._usual and not self._must_look
+            if is_usual and stream is not None and not stream.has_begun:
                 piece = stream.receive_piece()
                 if piece is not None:
                     self.send, self.send_message = stream.send, stream.send_message

@@ -24,8 +24,8 @@ def serve(mailbox: Mailbox, handler: Handler, max_body_bytes: int, wear: Wear | 
                 continue
             requests = max(1, len(frames) - 1)
             reply = answer(frames, handler, max_body_bytes)
-        if forks.is_child:
-            os._exit(0)
+        if not forks.mark[0]:
+            os._exit(0)  # a child that the handler forked came back
         if isinstance(reply, bytes):
             mailbox.send_message(reply)
         else:

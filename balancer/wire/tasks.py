@@ -27,8 +27,6 @@ PONG_EACH = [msgpack.packb({"batch": "each"})]
 PONG_WHOLE = [msgpack.packb({"batch": "whole"})]
 """What a worker that knows batches says to a ping: how its handler is called for one."""
 EMPTY_REPLY = [b""]
-EMPTY_PACKED = {b"", *map(msgpack.packb, (None, "", b""))}
-"""What may not be sent as an answer, for the reply is an empty one."""
 EXPIRED_REPLY = [msgpack.packb({"status": 504, "error": "expired before it began"}), b"\xc0"]
 """The time of the try was over when the worker came to it: no user code has run."""
 

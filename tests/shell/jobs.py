@@ -37,6 +37,8 @@ def reply_with(request: Any) -> Any:
     }
     if request == "a long failure":
         return Unpackable(a=1)
+    if request == "a failure":
+        return UnpackableOnce()
     if request == "nested":
         return nested(2000)
     return values[request]
@@ -58,6 +60,23 @@ class Unpackable(dict[str, int]):
         raise LookupError("\N{GRINNING FACE}" * 2000)
 
 
+class UnpackableOnce(dict[str, int]):
+    def __init__(self) -> None:
+        self._has_failed = False
+        super().__init__(a=1)
+
+    def items(self) -> Any:
+        if self._has_failed:
+            return super().items()
+        self._has_failed = True
+        raise LookupError("once")
+
+
+class Curious(Exception):
+    def __str__(self) -> str:
+        return f"about {workers.current().id}"
+
+
 class Awkward(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -70,6 +89,8 @@ def fail(request: Any) -> Any:
             raise ValueError("\N{GRINNING FACE}" * 100_000)
         case "awkward":
             raise Awkward
+        case "curious":
+            raise Curious
         case "surrogate":
             raise ValueError("\ud800")
         case "recursion":
@@ -216,6 +237,11 @@ def close_stderr_and_fail(request: Any) -> None:
 def fork_and_return(request: Any) -> int:
     """The child's number, from the parent; the child returns as well."""
     return os.fork()
+
+
+def fork_in_c_and_return(request: Any) -> int:
+    """As ``fork_and_return``, and Python is not told."""
+    return int(ctypes.CDLL(None).fork())
 
 
 # --- handlers that take whole batches -------------------------------------------------------------

@@ -22,6 +22,8 @@ OUTCOMES = [
     *[("reply_with", name) for name in ("a set", "a big int", "a lone surrogate", "nested")],
     ("reply_with", "1 MB"),
     ("reply_with", "a long failure"),
+    ("reply_with", "a failure"),
+    ("fail", "curious"),
     ("reply_with", "no such"),
     ("decline", "x"),
     *[("fail", name) for name in ("x", "long", "awkward", "surrogate", "KeyboardInterrupt")],

@@ -387,6 +387,24 @@ def test_a_reply_by_the_stream_is_what_its_frames_say(
     assert read_until(link, ReplyArrived) == [ReplyArrived(WORKER, reply)]
 
 
+def test_a_piece_of_a_reply_that_looks_like_another_is_but_a_piece(streaming: Streaming) -> None:
+    link, _, _, stream = streaming
+    inner = encode([ANSWER])
+    value = bytes(100) + inner
+    for _ in range(2):
+        link.send(TASK)
+        stream.receive()
+        stream.send_message(encode([value])[: -len(inner)])
+        assert list(link.read()) == []
+        stream.send_message(inner)
+        [reply] = read_until(link, ReplyArrived)
+        assert reply == ReplyArrived(WORKER, WorkerReply(Outcome.ANSWER, value=value))
+        link.send(TASK)
+        stream.receive()
+        stream.send([ANSWER])
+        answered(link)
+
+
 def test_a_reply_to_a_batch_that_is_for_one_is_garbled(streaming: Streaming) -> None:
     link, _, _, stream = streaming
     link.send([msgpack.packb({"batch": []}), ANSWER, ANSWER], requests=2)

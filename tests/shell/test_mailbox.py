@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import pytest
 import zmq
 
 from balancer.core.events import Outcome, WorkerReply
 from balancer.stream import Stream, connect
 from balancer.wire import tasks, values
+from balancer.wire.framing import encode
 from balancer.wire.values import Blob
 from balancer.wire.worker_replies import decode_batch_reply, decode_worker_reply
 from tests.shell.worker_process import (
@@ -31,6 +33,8 @@ from tests.shell.worker_process import (
     wait_for_log,
     wait_until_gone,
 )
+from workers.fast_path import answer_lone
+from workers.handler import Handler
 from workers.mailbox import Mailbox
 from workers.rep_socket import RepSocket
 from workers.stop_signal import StopSignal
@@ -199,6 +203,25 @@ def test_a_stream_that_always_has_something_keeps_nobody_else_waiting(tmp_path: 
     assert b"rep" in served[:4], served
 
 
+def test_a_piece_of_a_task_that_looks_like_another_is_but_a_piece(tmp_path: Path) -> None:
+    path = str(tmp_path / "stream")
+    with opened(path) as (_, mailbox), stream_to(path) as stream:
+        stream.offer(task("first"))
+        assert len(frames_of(mailbox)) == 2
+        inner = encode(task("inner"))
+        outer = [task("outer")[0], msgpack.packb(bytes(100) + inner)]
+        stream.send_message(encode(outer)[: -len(inner)])
+        piece = mailbox.receive()
+        assert isinstance(piece, bytes)
+        assert mailbox.assemble(piece) is None
+        stream.send_message(inner)
+        assert mailbox.receive() == outer
+        stream.offer(task("last"))
+        message = mailbox.receive()
+        assert isinstance(message, bytes)
+        assert answer_lone(message, Handler(lambda request: request, None), 100) is not None
+
+
 def test_the_newest_balancer_is_served_and_the_last_one_let_go(tmp_path: Path) -> None:
     with serving("workers.demo:echo", tmp_path) as (_, _, path), stream_to(path) as older:
         assert ask_by(older, 1) == answer(1)
@@ -295,9 +318,12 @@ def test_a_balancer_waits_for_a_worker_that_has_no_descriptor_left(tmp_path: Pat
                 assert received(stream)
 
 
-def test_a_child_that_the_handler_forks_does_not_answer(tmp_path: Path) -> None:
-    handler = "tests.shell.jobs:fork_and_return"
-    with serving(handler, tmp_path) as (worker, _, path), stream_to(path) as stream:
+@pytest.mark.parametrize("handler", ["fork_and_return", "fork_in_c_and_return"])
+def test_a_child_that_the_handler_forks_does_not_answer(tmp_path: Path, handler: str) -> None:
+    with (
+        serving(f"tests.shell.jobs:{handler}", tmp_path) as (worker, _, path),
+        stream_to(path) as stream,
+    ):
         for _ in range(3):
             child = values.decode_payload(ask_by(stream, "fork").value)
             assert child not in (0, worker.process.pid), "it is the parent that answers"
