@@ -10,7 +10,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.order_checks import turn_of
 from tests.simulation.try_checks import check_forward
 
-ASK_EVERY = 11
+ASK_EVERY = 37
 
 
 def check_forward_batch(ledger: Ledger, now: float, action: ev.ForwardBatch) -> None:
