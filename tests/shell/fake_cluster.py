@@ -15,6 +15,7 @@ from typing import Any
 from balancer.control import Message, listen
 from balancer.runtime_directory import RuntimeDirectory
 
+PATIENCE_S = 5.0
 _numbers = count(1)
 _ORDERS = {
     "drain": ("takes nothing new", "drained", "drained by hand"),
@@ -124,6 +125,7 @@ class FakeCluster:
         self._events: list[Message] = []
         self._connections: list[socket.socket] = []
         self._followers: list[socket.socket] = []
+        self._acceptor: threading.Thread | None = None
 
     def __enter__(self) -> "FakeCluster":
         self.start()
@@ -141,13 +143,16 @@ class FakeCluster:
             self.accept()
 
     def accept(self) -> None:
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Idempotent. Gone, as when the launcher ends; its events and its status are kept."""
         if self._listener.fileno() < 0:
             return
         _end(self._listener)
+        if self._acceptor is not None:
+            self._acceptor.join(PATIENCE_S)  # whom it lets in last is to be closed, too
         with self._lock:
             connections, self._connections, self._followers = self._connections, [], []
         for connection in connections:
