@@ -1,6 +1,7 @@
 """One task, and the fixed form in which a worker of ours on this machine is told of it.
 
-Unpacked by ``struct`` it costs a third of what msgpack and a look at each field take, and the
+``struct`` unpacks it together with the head of its message, in a quarter of the time that msgpack
+and a look at each field take for a task alone; for a task in a batch it makes no difference. The
 balancer's clock (CLOCK_MONOTONIC) is the worker's, too. All numbers are little-endian.
 """
 
