@@ -156,6 +156,9 @@ class ClientConnection:
                 else:
                     sent_bytes = self._socket.sendmsg(pieces[:PIECES_AT_ONCE], (), _NOSIGNAL)
                 self._unsent_bytes -= sent_bytes
+                if not self._unsent_bytes:
+                    pieces = []  # almost always
+                    break
                 pieces = _left(pieces, sent_bytes)
         except BlockingIOError:
             pass

@@ -72,18 +72,19 @@ class Forwarder:
             self._on_undelivered(action.worker, link)
 
     def forward_batch(self, action: ForwardBatch) -> None:
-        link = self._links.get(action.worker)
+        link, tries = self._links.get(action.worker), action.tries
+        boot, incoming = self._boot, self._frontend.incoming
         is_ours = link is not None and link.is_ours
         headers = [
             (
-                self.request_name(one.request),
+                f"{boot}-{one.request}",  # as ``request_name`` says
                 one.attempt,
                 one.remaining_s,
                 one.expires_at if is_ours else None,
             )
-            for one in action.tries
+            for one in tries
         ]
-        payloads = [self._frontend.incoming(one.request).payload for one in action.tries]
+        payloads = [incoming(one.request).payload for one in tries]
         frames = tasks.encode_batch(headers, payloads)
         if link is None or not link.send(frames, len(payloads)):
             self._on_undelivered(action.worker, link)

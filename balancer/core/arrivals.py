@@ -23,8 +23,6 @@ class Arrivals:
         self._pools = pools
         self._requests = requests
         self._placing = placing
-        self._joined: dict[str, Pool] = {}
-        """Where somebody free is about to be given what has joined the line."""
 
     def accept(self, event: RequestArrived, now: float) -> None:
         request = self._requests.take_in(event, now)
@@ -35,27 +33,21 @@ class Arrivals:
         """As if one came after the other, where nobody can have several of them."""
         placing = self._placing
         taken = [self._requests.take_in(arrived, now) for arrived in event.arrivals]
-        requests = [request for request in taken if request is not None]
-        choice: Choice | None = None
+        left = [request for request in taken if request is not None]
         may_share: bool | None = None
-        for request in requests:
-            if choice is None:  # for one it is as for all that are new
-                choice = choose(request, self._pools.order)
-            if not isinstance(choice, Member):
-                placing.follow(choice, request, now, is_joining=True)
+        while left:
+            choice = choose(left[0], self._pools.order)  # for one it is as for all that are new
+            if may_share is None and isinstance(choice, Member):
+                may_share = self._may_share(left, choice.pool)
+            pool = _line_for_all(choice, may_share=bool(may_share))
+            joining = placing.those_with_room(left) if pool is not None else []
+            if pool is None or not joining:
+                placing.follow(choice, left.pop(0), now, is_joining=True)
                 continue
-            if may_share is None:
-                may_share = self._may_share(requests, choice.pool)
-            if not may_share:
-                placing.follow(choice, request, now, is_joining=True)
-                choice = None  # it is busy with that one now
-            elif choice.state is _IDLE and placing.has_room_for(request):
-                placing.wait_for(choice.pool, request, now)
-                self._joined[choice.pool.name] = choice.pool
-            else:
-                self._serve_joined(now)
-                placing.place(request, now, is_joining=True)
-        self._serve_joined(now)
+            placing.wait_for(pool, joining, now)
+            if pool is not choice:
+                placing.serve_all(pool, now)
+            left = left[len(joining) :]
 
     def _may_share(self, requests: list[Request], pool: Pool) -> bool:
         """Not where there are no batches, or they are waited for, or somebody is free for each that
@@ -66,7 +58,11 @@ class Arrivals:
         count = [request.must_go_alone for request in requests].count(False)
         return len(pool.idle) < count or (count >= _GROUP_MIN and pool.service.at_once() > 1)
 
-    def _serve_joined(self, now: float) -> None:
-        for pool in self._joined.values():
-            self._placing.serve_all(pool, now)
-        self._joined.clear()
+
+def _line_for_all(choice: Choice, *, may_share: bool) -> Pool | None:
+    """Where newcomers wait for whoever is free, or will be; None if one at a time has its place."""
+    if isinstance(choice, Pool):
+        return choice
+    if may_share and isinstance(choice, Member) and choice.state is _IDLE:
+        return choice.pool
+    return None

@@ -4,6 +4,8 @@ Failover is no special path: a failed try puts its request back into the queue, 
 were not tried yet, and ``choose`` decides anew. A suspect gives way to others for a while.
 """
 
+from collections.abc import Sequence
+
 from balancer.core.batches import (
     companions,
     company_until,
@@ -73,10 +75,27 @@ class Placing:
         for request in self._queue.take_all():
             self.place(request, now)
 
-    def serve(self, member: Member, now: float) -> None:
-        """Give the free worker what waits for it; a request that can't finish makes room."""
-        self._serve_line(member, now)
-        if self._suspects.waiting:
+    def serve(self, member: Member, now: float, *, line_only: bool = False) -> None:
+        """Give the free worker what waits for it; a request that can't finish makes room. With
+        ``line_only`` no try has ended, which may be what somebody behind a suspect has waited for.
+        """
+        limits, queue = self.limits, self._queue
+        while member.state is _IDLE:
+            if limits.batch_wait_s:
+                request = self._next_with_company(member, now)
+            else:
+                request = queue.first_for(member)
+            if request is None or request.gives_way:
+                break
+            others = None
+            if limits.batch_max > 1:
+                others = companions(request, member, queue, limits, now)
+            queue.remove(request)
+            if others:
+                self._forward_batch([request, *others], member, now)
+            else:
+                self._forward(request, member, now)
+        if self._suspects.waiting and not line_only:
             self._serve_behind_suspects(member.pool, now)
 
     def serve_all(self, pool: Pool, now: float) -> None:
@@ -109,25 +128,7 @@ class Placing:
         for pool in self._pools:
             if pool.name == pool_name:
                 for member in reversed(list(pool.idle.values())):
-                    self._serve_line(member, now)
-
-    def _serve_line(self, member: Member, now: float) -> None:
-        limits, queue = self.limits, self._queue
-        while member.state is _IDLE:
-            if limits.batch_wait_s:
-                request = self._next_with_company(member, now)
-            else:
-                request = queue.first_for(member)
-            if request is None or request.gives_way:
-                break
-            others = None
-            if limits.batch_max > 1:
-                others = companions(request, member, queue, limits, now)
-            queue.remove(request)
-            if others:
-                self._forward_batch([request, *others], member, now)
-            else:
-                self._forward(request, member, now)
+                    self.serve(member, now, line_only=True)
 
     def _next_with_company(self, member: Member, now: float) -> Request | None:
         """The first of the worker's line, unless all there give way to others or wait for them."""
@@ -165,7 +166,7 @@ class Placing:
         elif is_joining and not self.has_room_for(request):
             self._requests.refuse(request, Reason.QUEUE_FULL, now)
         elif isinstance(choice, Pool):
-            self.wait_for(choice, request, now)
+            self.wait_for(choice, (request,), now)
         else:
             self._queue.add(request, None)
             self._watch_wait(request, now, is_alive=choice.is_alive)
@@ -179,9 +180,9 @@ class Placing:
         elif self._suspects.must_give_way(request, member.pool, now):
             self._queue.add(request, member.pool)
         elif self._may_fill(request, member):
-            self.wait_for(member.pool, request, now)
+            self.wait_for(member.pool, (request,), now)
             self._watch_filling(request, member.pool)
-            self._serve_line(member, now)
+            self.serve(member, now, line_only=True)
         else:
             self._forward(request, member, now)
 
@@ -198,11 +199,28 @@ class Placing:
             self._queue.remove(request)
             self.place(request, now)
 
-    def wait_for(self, pool: Pool, request: Request, now: float) -> None:
-        """Put it into the line of the pool, in which somebody is up."""
-        self._queue.add(request, pool)
-        if request.grace_alarm is not None or self.limits.queue_timeout_s is not None:
-            self._watch_wait(request, now, is_alive=True)
+    def wait_for(self, pool: Pool, requests: Sequence[Request], now: float) -> None:
+        """Put them into the line of the pool, in which somebody is up."""
+        self._queue.add_all(requests, pool)
+        has_timeout = self.limits.queue_timeout_s is not None
+        for request in requests:
+            if has_timeout or request.grace_alarm is not None:
+                self._watch_wait(request, now, is_alive=True)
+
+    def those_with_room(self, newcomers: list[Request]) -> list[Request]:
+        """As many of them as may join the queue, in their order."""
+        limits, queue = self.limits, self._queue
+        places = limits.queue_limit - len(queue.places)
+        size_bytes = queue.size_bytes + sum([request.size_bytes for request in newcomers])
+        if len(newcomers) <= places and size_bytes <= limits.queue_limit_bytes:
+            return newcomers
+        size_bytes, fitting = queue.size_bytes, 0
+        for request in newcomers[: max(0, places)]:
+            size_bytes += request.size_bytes
+            if size_bytes > limits.queue_limit_bytes:
+                break
+            fitting += 1
+        return newcomers[:fitting]
 
     def has_room_for(self, request: Request) -> bool:
         """Whether it may join the queue."""
@@ -248,8 +266,7 @@ class Placing:
         self._actions.append(forward)
 
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
-        for request in requests[1:]:
-            self._queue.remove(request)
+        self._queue.remove_all(requests[1:])
         # From lists: CPython keeps thousands of tuples that were grown by a generator, for others.
         tries = tuple([self._begin_try(one, member, now, is_accompanied=True) for one in requests])
         self._budget.note_first_tries(now, [one.attempt for one in tries].count(1))

@@ -5,7 +5,7 @@ is to give way: a suspect waits behind all. The queue's bounds are asked for whe
 joins: who waits is never thrown out because of another.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from balancer.core.events import RequestId
 from balancer.core.lifecycle import Request
@@ -38,18 +38,30 @@ class Queue:
 
     def add(self, request: Request, pool: Pool | None) -> None:
         """Wait for the pool's next free worker, or with None for somebody to come back."""
+        self.add_all((request,), pool)
+
+    def add_all(self, requests: Sequence[Request], pool: Pool | None) -> None:
+        """One after the other."""
         name = pool.name if pool is not None else None
-        line = self._lines.get(name)
+        line, places = self._lines.get(name), self.places
         if line is None:
             line = self._lines[name] = tuple({} for _ in range(_PARTS))
-        part = line[_urgency(request)]
-        part[request.id] = request
-        self.places[request.id] = part
-        self.size_bytes += request.size_bytes
+        for request in requests:
+            id, part = request.id, line[_urgency(request)]
+            part[id] = request
+            places[id] = part
+        self.size_bytes += sum([request.size_bytes for request in requests])
 
     def remove(self, request: Request) -> None:
         del self.places.pop(request.id)[request.id]
         self.size_bytes -= request.size_bytes
+
+    def remove_all(self, requests: Iterable[Request]) -> None:
+        places, size_bytes = self.places, self.size_bytes
+        for request in requests:
+            del places.pop(request.id)[request.id]
+            size_bytes -= request.size_bytes
+        self.size_bytes = size_bytes
 
     def reorder(self, request: Request) -> None:
         """It has become more urgent, or less: it is the last of its kind in its line."""

@@ -54,13 +54,13 @@ class ServiceTime:
         self._until_asked = every[self._turn % len(every)]
         return True
 
-    def note_stay(self, elapsed_s: float) -> None:
-        """A worker has replied so long after the hand-over, whatever of that was work."""
-        self._stay_s += (elapsed_s - self._stay_s) * (_GAIN if self._stay_s else 1.0)
-
-    def note(self, took_s: float, requests: int) -> None:
-        """So many requests have taken so long, together."""
+    def note(self, took_s: float | None, requests: int, elapsed_s: float) -> None:
+        """So many requests have taken so long, together, if that is known; and the worker's reply
+        came so long after their hand-over, whatever of that was work."""
         gain = _GAIN
+        self._stay_s += (elapsed_s - self._stay_s) * (gain if self._stay_s else 1.0)
+        if took_s is None:
+            return
         warm_s = max(took_s - WARM_UP_S, took_s / 2) / requests
         if requests > 1:
             took_s /= requests

@@ -4,6 +4,8 @@ A worker is no worse than its latest tries: each good reply clears its record, a
 begins with a clean one. What becomes of the requests is decided in ``requests``.
 """
 
+from collections.abc import Sequence
+
 from balancer.core.deadlines import Deadlines
 from balancer.core.events import (
     Action,
@@ -164,7 +166,7 @@ class Workers:
         is_late = self._end_try(member, held, event.took_s, now)
         if reply.outcome is not _ANSWER or member.bad_tries:
             self._judge(member, {reply.outcome}, is_late, now)
-        self._settle_reply(member, held, held.requests[0], reply, now)
+        self._settle(member, held, (reply,), now)
         self._go_on(member, held, is_late, now)
 
     def batch_replied(self, event: BatchReplied, now: float) -> None:
@@ -176,8 +178,7 @@ class Workers:
             replies = (_GARBLED,) * len(held.requests)
         is_late = self._end_try(member, held, event.took_s, now)
         self._judge(member, {reply.outcome for reply in replies}, is_late, now)
-        for request, reply in zip(held.requests, replies, strict=True):
-            self._settle_reply(member, held, request, reply, now)
+        self._settle(member, held, replies, now)
         self._go_on(member, held, is_late, now)
 
     def _end_try(self, member: Member, held: Held, took_s: float | None, now: float) -> bool:
@@ -187,12 +188,11 @@ class Workers:
             self._deadlines.cancel(held.alarm)
         member.held = None
         self._pools.move(member, _REPLIED)
-        service, elapsed_s = member.pool.service, now - held.started_at
-        service.note_stay(elapsed_s)
+        elapsed_s, needed_s = now - held.started_at, None
         if held.is_timed:
             # The clock of one of another hand may be wrong.
-            took_s = elapsed_s if took_s is None or took_s > elapsed_s else took_s
-            service.note(took_s, len(held.requests))
+            needed_s = elapsed_s if took_s is None or took_s > elapsed_s else took_s
+        member.pool.service.note(needed_s, len(held.requests), elapsed_s)
         return is_late
 
     def _go_on(self, member: Member, held: Held, is_late: bool, now: float) -> None:
@@ -221,14 +221,24 @@ class Workers:
             self._pools.move(member, Signal.EJECTED)
             self._actions.append(Ejected(member.worker, duration_s))
 
-    def _settle_reply(
+    def _settle(
+        self, member: Member, held: Held, replies: Sequence[WorkerReply], now: float
+    ) -> None:
+        """Give each reply to its request, if that is still open: late or not, it is the answer."""
+        find, answer = self._requests.find, self._requests.answer
+        worker, started_at = member.worker, held.started_at
+        for id, reply in zip(held.requests, replies, strict=True):
+            request = find(id)
+            if request is not None and reply.outcome is _ANSWER:
+                answer(request, worker, reply, started_at)
+            else:
+                self._settle_in_vain(member, held, id, reply, now)
+
+    def _settle_in_vain(
         self, member: Member, held: Held, id: RequestId, reply: WorkerReply, now: float
     ) -> None:
-        """Give the reply to its request, if that is still open: late or not, it is the answer."""
+        """The request is over, or this is no answer to it."""
         request = self._requests.find(id)
-        if request is not None and reply.outcome is _ANSWER:
-            self._requests.answer(request, member.worker, reply, held.started_at)
-            return
         if request is not None:
             request.excluded |= {member.slot}  # it would only say the same again
         if request is not None and request.worker == member.worker:

@@ -84,6 +84,11 @@ def _read_batch(
 ) -> list[WorkerReply]:
     count, entries = len(values), fields.get("batch")
     if type(entries) is int and entries == count:  # not isinstance: True is an int
+        if is_trusted and all(values):
+            return [
+                WorkerReply(_ANSWER, 200, value if isinstance(value, bytes) else value.buffer)
+                for value in values
+            ]
         return [_read_value(value, is_trusted) for value in values]
     if type(entries) is not list or len(entries) != count:
         raise WireError("batch must be their number, or an array with an entry for each")

@@ -70,7 +70,7 @@ class Story:
         """All requests took so long lately."""
         for pool in self.core.pools:
             for _ in range(600):
-                pool.service.note(service_s, 1)
+                pool.service.note(service_s, 1, service_s)
 
     def at(self, now: float, *events: Event) -> list[str]:
         """Let the time pass until ``now``, then let the events happen; what the core does."""

@@ -95,8 +95,9 @@ BATCHES: dict[str, Slips] = {
             "            pool.fill_alarm = None\n",
         ),
         "the end of a wait for company is told to one worker": (
-            "                    self._serve_line(member, now)\n",
-            "                    self._serve_line(member, now)\n                    return\n",
+            "                    self.serve(member, now, line_only=True)\n",
+            "                    self.serve(member, now, line_only=True)\n"
+            "                    return\n",
         ),
         "who waits for company is overtaken": (
             "                return request if request.must_go_alone else first\n",
@@ -111,12 +112,8 @@ BATCHES: dict[str, Slips] = {
             "        return is_worth_it and is_whole\n",
         ),
         "whoever goes with others stays in the queue": (
-            "        for request in requests[1:]:\n"
-            "            self._queue.remove(request)\n"
-            "        # From",
-            "        for request in requests[2:]:\n"
-            "            self._queue.remove(request)\n"
-            "        # From",
+            "self._queue.remove_all(requests[1:])",
+            "self._queue.remove_all(requests[2:])",
         ),
         "company is forgotten": (
             "is_accompanied=True) for one",

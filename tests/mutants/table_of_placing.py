@@ -5,22 +5,22 @@ from tests.mutants.table_of_requests import Slips
 PLACING: dict[str, Slips] = {
     "arrivals.py": {
         "who came together with others waits though somebody is free": (
-            "        self._serve_joined(now)\n\n    def _may",
-            "\n    def _may",
+            "            if pool is not choice:\n                placing.serve_all(pool, now)\n",
+            "",
         ),
         "those that came together wait beyond the limit": (
-            "elif choice.state is _IDLE and placing.has_room_for(request):",
-            "elif choice.state is _IDLE:",
+            "placing.those_with_room(left) if",
+            "left if",
         ),
         "a last resort is taken for one that is free": (
-            "elif choice.state is _IDLE and",
-            "elif",
+            " and choice.state is _IDLE:",
+            ":",
         ),
     },
     "placing.py": {
         "who joins a line waits without a date": (
-            " or self.limits.queue_timeout_s is not None:\n            self._watch_wait",
-            ":\n            self._watch_wait",
+            "if has_timeout or request.grace_alarm is not None:",
+            "if request.grace_alarm is not None:",
         ),
         "a failed try strands its request": (
             "            self.place(request, now, is_joining=True)\n\n\ndef _costs_budget",
@@ -35,8 +35,8 @@ PLACING: dict[str, Slips] = {
             "        while not queue.size_bytes:\n            if limits",
         ),
         "the end of a suspect's try is no news to the next suspect": (
-            "        if self._suspects.waiting:\n",
-            "        if self._suspects.waiting and member.state is not State.IDLE:\n",
+            "if self._suspects.waiting and not line_only:\n",
+            "if self._suspects.waiting and member.state is not State.IDLE:\n",
         ),
         "who waits behind a suspect waits for it": (
             "            if request.id in self._queue and self._may_go(request, pool, now):\n",
@@ -53,6 +53,20 @@ PLACING: dict[str, Slips] = {
         "what was seen of a pool is believed when all are placed": (
             "        self.must_place_all = False\n        self._suspects.look_anew()\n",
             "        self.must_place_all = False\n",
+        ),
+        "a group may hold one more than the queue": (
+            "places = limits.queue_limit - len(queue.places)\n",
+            "places = limits.queue_limit - len(queue.places) + 1\n",
+        ),
+        "of a group that is too large for the queue nobody waits": (
+            "        return newcomers[:fitting]\n",
+            "        return []\n",
+        ),
+        "a group's bytes have no bound": (
+            "            if size_bytes > limits.queue_limit_bytes:\n"
+            "                break\n"
+            "            fitting",
+            "            fitting",
         ),
         "the queue may hold one more": (
             "len(queue) < limits.queue_limit + extra",

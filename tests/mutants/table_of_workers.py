@@ -91,9 +91,9 @@ WORKERS: dict[str, Slips] = {
             "Why.DIED",
         ),
         "a late reply is never the answer": (
-            "        if request is not None and reply.outcome is _ANSWER:\n",
-            "        if request is not None and reply.outcome is _ANSWER"
-            " and request.worker == member.worker:\n",
+            "            if request is not None and reply.outcome is _ANSWER:\n",
+            "            if request is not None and reply.outcome is _ANSWER"
+            " and request.worker == worker:\n",
         ),
         "a late worker is free, and those who wait do not hear of it": (
             "if member.state is _IDLE and not is_late and not held.is_last_resort:",
