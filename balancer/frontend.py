@@ -254,7 +254,10 @@ class Frontend:
             body = replies.encode_answer(
                 action.reply, action.worker.slot, action.attempts, action.tried, header.id
             )
-            self._say(connection, envelope, body)
+            if connection.say(envelope, body):  # as ``_say``
+                self._spoken_to[connection] = None
+            else:
+                self.replies_undelivered += 1
         for connection in self._spoken_to:
             if not connection.is_stuck:
                 connection.flush()

@@ -129,12 +129,14 @@ class Request:
     def move(self, signal: Signal) -> None:
         self.phase = TRANSITIONS[self.phase, signal]
 
-    def forwarded_to(self, worker: WorkerId, now: float, *, is_accompanied: bool) -> None:
+    def forwarded_to(self, worker: WorkerId, now: float, is_accompanied: bool) -> int:
+        """Begin a try; returns which one it is."""
         self.phase = TRANSITIONS[self.phase, _FORWARDED]
         self.is_accompanied = is_accompanied
-        self.attempts += 1
         self.tried_at = now
         self.worker = worker
+        self.attempts += 1
+        return self.attempts
 
     def note_failed_try(self, worker: WorkerId, why: Why, took_s: float) -> None:
         """Write down how a try ended. The phase is the caller's to move."""

@@ -258,7 +258,7 @@ class Placing:
             return
         may_batch = self.limits.batch_max > 1 and member.batching is Batching.EACH
         wants_time = may_batch and member.pool.service.is_to_be_told(self.limits.batch_budget_s)
-        forward = self._begin_try(request, member, now, wants_time=wants_time)
+        [forward] = self._begin_tries((request,), member, now, wants_time)
         if forward.attempt == 1:
             self._budget.note_first_tries(now, 1)
         is_timed = wants_time or not may_batch
@@ -268,35 +268,34 @@ class Placing:
     def _forward_batch(self, requests: list[Request], member: Member, now: float) -> None:
         self._queue.remove_all(requests[1:])
         # From lists: CPython keeps thousands of tuples that were grown by a generator, for others.
-        tries = tuple([self._begin_try(one, member, now, is_accompanied=True) for one in requests])
+        tries = tuple(self._begin_tries(requests, member, now))
         self._budget.note_first_tries(now, [one.attempt for one in tries].count(1))
         # Who has less time than the others gets its answer from its own deadline.
-        expires_at = max(one.expires_at for one in tries)
+        expires_at = max([one.expires_at for one in tries])
         self._hand_over(tuple([one.request for one in tries]), member, now, expires_at)
         self._actions.append(ForwardBatch(member.worker, tries))
 
-    def _begin_try(
-        self,
-        request: Request,
-        member: Member,
-        now: float,
-        *,
-        is_accompanied: bool = False,
-        wants_time: bool = False,
-    ) -> Forward:
-        if request.queue_alarm is not None or request.grace_alarm is not None:
-            self._deadlines.cancel(request.queue_alarm)
-            self._deadlines.cancel(request.grace_alarm)
-            request.queue_alarm = request.grace_alarm = None
-        if request.gives_way:
-            self._suspects.let_go(request)
-        request.forwarded_to(member.worker, now, is_accompanied=is_accompanied)
-        deadline, expires_at = request.deadline, now + request.try_timeout_s
-        if deadline < expires_at:
-            expires_at = deadline
-        return Forward(
-            member.worker, request.id, request.attempts, deadline - now, expires_at, wants_time
-        )
+    def _begin_tries(
+        self, requests: Sequence[Request], member: Member, now: float, wants_time: bool = False
+    ) -> list[Forward]:
+        """Of one, or of those that go together."""
+        worker, is_accompanied = member.worker, len(requests) > 1
+        tries: list[Forward] = []
+        for request in requests:
+            if request.queue_alarm is not None or request.grace_alarm is not None:
+                self._deadlines.cancel(request.queue_alarm)
+                self._deadlines.cancel(request.grace_alarm)
+                request.queue_alarm = request.grace_alarm = None
+            if request.gives_way:
+                self._suspects.let_go(request)
+            attempt = request.forwarded_to(worker, now, is_accompanied)
+            deadline, expires_at = request.deadline, now + request.try_timeout_s
+            if deadline < expires_at:
+                expires_at = deadline
+            tries.append(
+                Forward(worker, request.id, attempt, deadline - now, expires_at, wants_time)
+            )
+        return tries
 
     def _hand_over(
         self,

@@ -71,7 +71,7 @@ SABOTAGES: dict[str, Sabotage] = {
         (
             Edit(
                 _FRONTEND,
-                "            self._say(connection, envelope, body)\n        for",
+                "            if connection.say(envelope, body):  # as ``_say``\n",
                 "            held, self._held = getattr(self, '_held', None), None\n"
                 "            if held is not None:\n"
                 "                self._say(*held[0], body)\n"
@@ -80,7 +80,7 @@ SABOTAGES: dict[str, Sabotage] = {
                 "                self._held = ((connection, envelope), body)\n"
                 "            else:\n"
                 "                self._say(connection, envelope, body)\n"
-                "        for",
+                "            if True:\n",
             ),
         ),
     ),

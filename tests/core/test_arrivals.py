@@ -149,6 +149,25 @@ def test_nobody_overtakes_because_there_is_no_room_in_the_queue() -> None:
     assert story.at(story.now + 1, answer("a"))[1:] == ["3 -> a (attempt 1)"]
 
 
+def test_of_those_that_wait_together_each_needs_room_for_its_bytes() -> None:
+    story = Story("a", queue_limit_bytes=100)
+    story.at(START, request(1))
+    sizes = {2: 60, 3: 50, 4: 40}
+    arrivals = tuple(request(number, size_bytes=size) for number, size in sizes.items())
+    assert story.at(START, RequestsArrived(arrivals)) == ["3 <- 503 queue_full"]
+    assert story.core.queue.size_bytes == 100
+
+
+def test_where_there_is_no_room_for_all_those_with_room_go_first() -> None:
+    story = idle("a", "b", queue_limit_bytes=100)
+    sizes = {1: 60, 2: 50, 3: 40}
+    arrivals = tuple(request(number, size_bytes=size) for number, size in sizes.items())
+    assert story.at(story.now, RequestsArrived(arrivals)) == [
+        "1 -> a (attempt 1)",
+        "2, 3 -> b together",
+    ]
+
+
 def test_each_is_turned_away_for_its_own_reason() -> None:
     story = idle("a", client_limit=2, max_body_bytes=10)
     arrivals = [request(n, client="one") for n in (1, 2, 3)]

@@ -65,7 +65,7 @@ def test_what_a_failed_try_means_for_a_request_that_may_run_once(
     why: Why, strikes: int, may_have_run: bool, excluded: set[str], is_final: bool
 ) -> None:
     one = new_request(once=True)
-    one.forwarded_to(WorkerId("a", 1), 1.0, is_accompanied=False)
+    one.forwarded_to(WorkerId("a", 1), 1.0, False)
     one.note_failed_try(WorkerId("a", 1), why, 0.5)
     found = (one.strikes, one.may_have_run, set(one.excluded), one.is_final)
     assert found == (strikes, may_have_run, excluded, is_final)

@@ -83,8 +83,8 @@ BATCHES: dict[str, Slips] = {
             "len(self._pools) if",
         ),
         "a batch is over with its first deadline": (
-            "expires_at = max(one.expires_at for one in tries)",
-            "expires_at = min(one.expires_at for one in tries)",
+            "expires_at = max([one.expires_at for one in tries])",
+            "expires_at = min([one.expires_at for one in tries])",
         ),
         "company costs budget": (
             "    if request.is_accompanied:\n        return False\n",
@@ -116,8 +116,8 @@ BATCHES: dict[str, Slips] = {
             "self._queue.remove_all(requests[2:])",
         ),
         "company is forgotten": (
-            "is_accompanied=True) for one",
-            "is_accompanied=one is not requests[0]) for one",
+            "forwarded_to(worker, now, is_accompanied)",
+            "forwarded_to(worker, now, is_accompanied and request is not requests[0])",
         ),
     },
     "lifecycle.py": {

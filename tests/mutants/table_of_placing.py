@@ -81,7 +81,7 @@ PLACING: dict[str, Slips] = {
             "extra = 0",
         ),
         "a try may outlive its request": (
-            "        if deadline < expires_at:\n            expires_at = deadline\n",
+            "            if deadline < expires_at:\n                expires_at = deadline\n",
             "",
         ),
         "a try begins when its time is over": (
@@ -114,11 +114,11 @@ PLACING: dict[str, Slips] = {
             "        else:\n            self._deadlines.cancel(request.grace_alarm)\n",
         ),
         "a queue timeout goes on during the try": (
-            "            self._deadlines.cancel(request.queue_alarm)\n"
-            "            self._deadlines.cancel(request.grace_alarm)\n"
-            "            request.queue_alarm",
-            "            self._deadlines.cancel(request.grace_alarm)\n"
-            "            request.queue_alarm",
+            "                self._deadlines.cancel(request.queue_alarm)\n"
+            "                self._deadlines.cancel(request.grace_alarm)\n"
+            "                request.queue_alarm",
+            "                self._deadlines.cancel(request.grace_alarm)\n"
+            "                request.queue_alarm",
         ),
     },
 }
