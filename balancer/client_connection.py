@@ -156,10 +156,8 @@ class ClientConnection:
                 else:
                     sent_bytes = self._socket.sendmsg(pieces[:PIECES_AT_ONCE], (), _NOSIGNAL)
                 self._unsent_bytes -= sent_bytes
-                if not self._unsent_bytes:
-                    pieces = []  # almost always
-                    break
-                pieces = _left(pieces, sent_bytes)
+                is_all = len(pieces) == 1 and sent_bytes == len(pieces[0])
+                pieces = [] if is_all else _left(pieces, sent_bytes)
         except BlockingIOError:
             pass
         except OSError:

@@ -34,12 +34,9 @@ class Arrivals:
         placing = self._placing
         taken = [self._requests.take_in(arrived, now) for arrived in event.arrivals]
         left = [request for request in taken if request is not None]
-        may_share: bool | None = None
         while left:
             choice = choose(left[0], self._pools.order)  # for one it is as for all that are new
-            if may_share is None and isinstance(choice, Member):
-                may_share = self._may_share(left, choice.pool)
-            pool = _line_for_all(choice, may_share=bool(may_share))
+            pool = self._line_for(left, choice)
             joining = placing.those_with_room(left) if pool is not None else []
             if pool is None or not joining:
                 placing.follow(choice, left.pop(0), now, is_joining=True)
@@ -49,6 +46,14 @@ class Arrivals:
                 placing.serve_all(pool, now)
             left = left[len(joining) :]
 
+    def _line_for(self, newcomers: list[Request], choice: Choice) -> Pool | None:
+        """Where all wait together for who is or will be free; None if the first has a place."""
+        if isinstance(choice, Pool):
+            return choice
+        if isinstance(choice, Member) and choice.state is _IDLE:
+            return choice.pool if self._may_share(newcomers, choice.pool) else None
+        return None
+
     def _may_share(self, requests: list[Request], pool: Pool) -> bool:
         """Not where there are no batches, or they are waited for, or somebody is free for each that
         is worth a hand-over."""
@@ -57,12 +62,3 @@ class Arrivals:
             return False
         count = [request.must_go_alone for request in requests].count(False)
         return len(pool.idle) < count or (count >= _GROUP_MIN and pool.service.at_once() > 1)
-
-
-def _line_for_all(choice: Choice, *, may_share: bool) -> Pool | None:
-    """Where newcomers wait for whoever is free, or will be; None if one at a time has its place."""
-    if isinstance(choice, Pool):
-        return choice
-    if may_share and isinstance(choice, Member) and choice.state is _IDLE:
-        return choice.pool
-    return None

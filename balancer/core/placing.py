@@ -211,11 +211,13 @@ class Placing:
         """As many of them as may join the queue, in their order."""
         limits, queue = self.limits, self._queue
         places = limits.queue_limit - len(queue.places)
+        if places <= 0:
+            return []
         size_bytes = queue.size_bytes + sum([request.size_bytes for request in newcomers])
         if len(newcomers) <= places and size_bytes <= limits.queue_limit_bytes:
             return newcomers
         size_bytes, fitting = queue.size_bytes, 0
-        for request in newcomers[: max(0, places)]:
+        for request in newcomers[:places]:
             size_bytes += request.size_bytes
             if size_bytes > limits.queue_limit_bytes:
                 break

@@ -80,7 +80,7 @@ SABOTAGES: dict[str, Sabotage] = {
                 "                self._held = ((connection, envelope), body)\n"
                 "            else:\n"
                 "                self._say(connection, envelope, body)\n"
-                "            if True:\n",
+                "            if not connection.has_ended:\n",
             ),
         ),
     ),

@@ -160,11 +160,21 @@ def test_of_those_that_wait_together_each_needs_room_for_its_bytes() -> None:
 
 def test_where_there_is_no_room_for_all_those_with_room_go_first() -> None:
     story = idle("a", "b", queue_limit_bytes=100)
-    sizes = {1: 60, 2: 50, 3: 40}
+    sizes = {1: 30, 2: 30, 3: 50, 4: 40}
     arrivals = tuple(request(number, size_bytes=size) for number, size in sizes.items())
     assert story.at(story.now, RequestsArrived(arrivals)) == [
-        "1 -> a (attempt 1)",
-        "2, 3 -> b together",
+        "1, 2 -> a together",
+        "3, 4 -> b together",
+    ]
+    assert story.core.queue.size_bytes == 0
+
+
+def test_what_is_left_of_those_that_found_no_room_is_shared_out_anew() -> None:
+    story = idle("a", "b", "c", service_s=0.00002, queue_limit=3)
+    assert story.at(story.now, together(1, 2, 3, 4, 5)) == [
+        "1, 2, 3 -> a together",
+        "4 -> b (attempt 1)",
+        "5 -> c (attempt 1)",
     ]
 
 

@@ -58,10 +58,6 @@ PLACING: dict[str, Slips] = {
             "places = limits.queue_limit - len(queue.places)\n",
             "places = limits.queue_limit - len(queue.places) + 1\n",
         ),
-        "of a group that is too large for the queue nobody waits": (
-            "        return newcomers[:fitting]\n",
-            "        return []\n",
-        ),
         "a group's bytes have no bound": (
             "            if size_bytes > limits.queue_limit_bytes:\n"
             "                break\n"

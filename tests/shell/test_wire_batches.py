@@ -174,6 +174,28 @@ def test_they_tell_how_long_they_took_together_if_all_went_well() -> None:
     assert decode_batch_reply(frames, 3, LIMIT_BYTES, True)[1] is None
 
 
+def test_of_a_worker_of_another_hand_all_values_are_looked_at() -> None:
+    frames = [pack({"batch": 3}), pack("a"), b"\xc1", pack("c")]
+    assert {reply.outcome for reply in classified(*frames)} == {Outcome.GARBLED}
+
+
+class Large:
+    """A frame that stays where it was received."""
+
+    def __init__(self, data: bytes) -> None:
+        self.buffer = memoryview(data)
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+
+def test_the_value_of_a_frame_that_stays_where_it_is_is_what_is_in_it() -> None:
+    values_of_ours: list[values.Blob] = [pack("a"), Large(pack("b")), pack("c")]
+    frames = [pack({"batch": 3, "took_us": 1}), *values_of_ours]
+    replies, _ = decode_batch_reply(frames, 3, LIMIT_BYTES, is_trusted=True)
+    assert [bytes(reply.value) for reply in replies] == [pack("a"), pack("b"), pack("c")]
+
+
 @pytest.mark.parametrize("is_trusted", [False, True])
 def test_each_error_stands_beside_the_others_answers(is_trusted: bool) -> None:
     replies = [
