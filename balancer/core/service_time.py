@@ -12,11 +12,10 @@ WARM_UP_S = 0.00002
 """What goes on top of each batch, large or small: code that has not run lately is slow at first.
 If it counted for how many are done at once, small batches would look slow, and so stay small. Of
 what a lone one took half is thought its own, so that a first batch may take twice HAND_OVER_S."""
-_ASK_EVERY, _ASK_SELDOM = (5, 7, 11), (23, 29, 37)
-"""Of so many in turn that go alone one is to be told, for to measure it costs something, too. No
-short pattern keeps step with it: the cheap ones of cheap and dear in turn are not all it sees."""
-_HOPELESS = 4
-"""Where one takes so many times the budget on the average, batches are far: it is told seldom."""
+_ASK_EVERY = (23, 29, 37)
+"""Of so many in turn that go alone one is to be told: to be asked costs a worker some 40 us, and of
+batches all are told. No short pattern keeps step with it: the cheap ones of cheap and dear in turn
+are not all it sees."""
 
 
 class ServiceTime:
@@ -50,8 +49,7 @@ class ServiceTime:
         if self._until_asked > 0 and (2 * self._latest_s > budget_s or self.fit(budget_s) > 1):
             return False
         self._turn += 1
-        every = _ASK_EVERY if self.mean_s < _HOPELESS * budget_s else _ASK_SELDOM
-        self._until_asked = every[self._turn % len(every)]
+        self._until_asked = _ASK_EVERY[self._turn % len(_ASK_EVERY)]
         return True
 
     def note(self, took_s: float | None, requests: int, elapsed_s: float) -> None:

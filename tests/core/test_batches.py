@@ -105,13 +105,13 @@ def test_no_worker_is_believed_that_it_took_longer_than_it_was_waited_for() -> N
 
 def test_a_worker_that_is_truly_slow_is_asked_now_and_then_and_gets_no_batch() -> None:
     story = Story("a", batching=Batching.EACH, batch_max=8, batch_budget_s=0.001)
-    story.at(story.now, *(request(number) for number in range(1, 41)))
+    story.at(story.now, *(request(number) for number in range(1, 102)))
     times_asked = 0
-    for _ in range(39):
+    for _ in range(100):
         [is_asked] = asked(story)
         times_asked += is_asked
         story.at(story.now + 0.003, answer("a", took_s=0.002 if is_asked else None))
-    assert 5 <= times_asked <= 8
+    assert 3 <= times_asked <= 5
 
 
 def test_who_turns_quick_after_long_has_batches_soon() -> None:
