@@ -265,7 +265,7 @@ def test_to_drain_what_is_just_starting_drains_it(cluster: Cluster) -> None:
     assert ask(cluster.name, "ready", worker="slow-1")["changed"]
     assert ask(cluster.name, "drain", worker="slow-1")["changed"]
     wait_until(lambda: len(pids_of_workers(cluster)) == 1)
-    assert state(cluster, "slow-1") == "drained"
+    wait_until(lambda: state(cluster, "slow-1") == "drained")
 
 
 def test_the_last_word_on_the_size_of_a_pool_holds(cluster: Cluster) -> None:
