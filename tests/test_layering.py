@@ -178,6 +178,7 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@cache
 def imports_of(module: str, *, at_load: bool = False) -> set[str]:
     """What it imports anywhere, or what it imports when it is loaded; modules of ours by name."""
     nodes = ast.iter_child_nodes if at_load else ast.walk

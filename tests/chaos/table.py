@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from tests.chaos.processes import children_of, held
 from tests.cluster.asking import Asker, Record, asker
-from tests.cluster.load import WORKERS, Fault, Figures, offer, offer_by_client
+from tests.cluster.load import WORKERS, Fault, Figures, happening, offer, offer_by_client
 from tests.cluster.running import Cluster, wait_until
 
 SECONDS = 12.0
@@ -154,10 +154,11 @@ def measure(row: Row, seconds: float = SECONDS) -> Result:
             bench = Bench(cluster, stranger, Record(Path(directory) / "runs"))
             faults = row.faults(bench)
             if row.by_client:
-                asyncio.run(offer_by_client(cluster.address, seconds, faults, figures))
+                with happening(faults):
+                    asyncio.run(offer_by_client(cluster.address, seconds, figures))
             else:
-                with asker(cluster.address) as client:
-                    offer(client, seconds, faults, figures)
+                with asker(cluster.address) as client, happening(faults):
+                    offer(client, seconds, figures)
             broken = _judge_bad(bench)
             endings = [bench.stranger.reply(number).reason for number in bench.bad]
         try:

@@ -13,7 +13,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from balancer.client.asynchronous import AsyncClient
@@ -79,7 +81,6 @@ def due_dates(seconds: float, rate_per_s: int = RATE_PER_S) -> list[float]:
 def offer(
     client: Asker,
     seconds: float,
-    faults: Sequence[Fault],
     figures: Figures,
     rate_per_s: int = RATE_PER_S,
     job: Mapping[str, object] = JOB,
@@ -98,12 +99,10 @@ def offer(
             latency_s = reply.at - due_at.pop(number)
             figures.note(latency_s, reply.status, reply.reason, bool(reply.tried))
 
-    dates = due_dates(seconds, rate_per_s)
-    agenda = [*faults, *((when, lambda when=when: send(when)) for when in dates)]
-    for when, happen in sorted(agenda, key=lambda fault: fault[0]):
+    for when in due_dates(seconds, rate_per_s):
         while time.monotonic() < started_at + when:
             take(started_at + when)
-        happen()
+        send(when)
     give_up_at = time.monotonic() + LAST_ANSWER_TIMEOUT_S
     while due_at and time.monotonic() < give_up_at:
         take(give_up_at)
@@ -111,9 +110,7 @@ def offer(
     assert client.receive(0.2) is None, "a reply that nobody waits for"
 
 
-async def offer_by_client(
-    address: str, seconds: float, faults: Sequence[Fault], figures: Figures
-) -> None:
+async def offer_by_client(address: str, seconds: float, figures: Figures) -> None:
     """The load of our own client, which sends again what was in flight to a dead balancer."""
     loop = asyncio.get_running_loop()
     async with AsyncClient(address, timeout=LAST_ANSWER_TIMEOUT_S) as client:
@@ -125,12 +122,26 @@ async def offer_by_client(
             latency_s = loop.time() - started_at - when
             figures.note(latency_s, reply.status, reply.reason, bool(reply.tried))
 
-        for when, happen in faults:
-            loop.call_at(started_at + when, happen)
         await asyncio.gather(*map(call, due_dates(seconds)))
 
 
 # --- faults -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def happening(faults: Sequence[Fault]) -> Iterator[None]:
+    """Beside the load, which is not to wait while somebody looks for a victim: without requests
+    there would soon be no worker at work."""
+
+    def happen(started_at: float) -> None:
+        for when, what in sorted(faults, key=lambda fault: fault[0]):
+            time.sleep(max(0.0, started_at + when - time.monotonic()))
+            what()
+
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        done = beside.submit(happen, time.monotonic())
+        yield
+        done.result()
 
 
 class Killer:
@@ -174,10 +185,11 @@ def run(seconds: float, *, freeze: bool, kill_balancer: bool, seed: int) -> Figu
             faults.append((seconds / 4 + KILL_EVERY_S / 2, killer.freeze_worker))
         if kill_balancer:
             faults.append((seconds / 2 + KILL_EVERY_S / 2, killer.kill_balancer))
-            asyncio.run(offer_by_client(cluster.address, seconds, faults, figures))
+            with happening(faults):
+                asyncio.run(offer_by_client(cluster.address, seconds, figures))
         else:
-            with asker(cluster.address) as client:
-                offer(client, seconds, faults, figures)
+            with asker(cluster.address) as client, happening(faults):
+                offer(client, seconds, figures)
     figures.killed = killer.killed
     return figures
 

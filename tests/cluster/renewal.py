@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.cluster.asking import Record, asker
-from tests.cluster.load import WORKERS, Figures, offer
+from tests.cluster.load import WORKERS, Figures, happening, offer
 from tests.cluster.running import Cluster
 
 RATE_PER_S = 160
@@ -38,8 +38,8 @@ def measure(seconds: float, *options: str, reload: bool = False) -> tuple[Figure
 
             reloads = int(seconds / RELOAD_EVERY_S) if reload else 0
             dates = [(RELOAD_EVERY_S * (number + 0.5), hang_up) for number in range(reloads)]
-            with asker(cluster.address) as client:
-                offer(client, seconds, dates, figures, RATE_PER_S, job)
+            with asker(cluster.address) as client, happening(dates):
+                offer(client, seconds, figures, RATE_PER_S, job)
         runs = record.runs()
     return figures, len(runs) - figures.requests, len(Counter(run["pid"] for run in runs))
 
