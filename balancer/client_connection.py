@@ -6,6 +6,7 @@ with the kernel, and so with the client; of what it does not read so much is kep
 
 import contextlib
 import socket
+import time
 
 from balancer.core.events import ClientId
 from balancer.wire.greeting import Peer
@@ -18,6 +19,10 @@ READ_LARGE_BYTES = 1024 * 1024
 PIECES_AT_ONCE = 64
 UNREAD_BYTES_MAX = 128 * 1024 * 1024
 """Of a client that does not read no more is kept, however few answers that are."""
+READING_BYTES_MAX = 1024 * 1024 * 1024
+"""And so much of one that reads, but slower than it is answered: 64 of the largest answers."""
+READS_WITHIN_S = 2.0
+"""Who takes nothing for so long does not read; a pause of our own is seldom longer."""
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 
 Pieces = list[bytes | memoryview]
@@ -28,6 +33,7 @@ class ClientConnection:
 
     __slots__ = (
         "_peer",
+        "_read_at",
         "_receive",
         "_send",
         "_socket",
@@ -59,6 +65,8 @@ class ClientConnection:
         self._unread_max = unread_max
         self._unsent: Pieces = []
         self._unsent_bytes = 0
+        self._read_at = 0.0
+        """When it took a part of what is left, or all that was said before that."""
         self._say_beside()
 
     def fileno(self) -> int:
@@ -131,7 +139,10 @@ class ClientConnection:
         return True
 
     def _is_full(self) -> bool:
-        return len(self._unsent) >= self._unread_max or self._unsent_bytes >= UNREAD_BYTES_MAX
+        size_bytes = self._unsent_bytes
+        if len(self._unsent) >= self._unread_max or size_bytes >= READING_BYTES_MAX:
+            return True
+        return size_bytes >= UNREAD_BYTES_MAX and self._read_at + READS_WITHIN_S < time.monotonic()
 
     def _say_beside(self) -> None:
         """What the protocol wants said; only who reads is told."""
@@ -146,7 +157,7 @@ class ClientConnection:
 
     def flush(self) -> None:
         """Send what was said. What is left is sent by another ``flush``, when there is room."""
-        pieces = self._unsent
+        pieces, size_bytes = self._unsent, self._unsent_bytes
         if len(pieces) > 1 and self._unsent_bytes < LARGE_BYTES:
             pieces = [b"".join(pieces)]
         try:
@@ -162,6 +173,8 @@ class ClientConnection:
             pass
         except OSError:
             self.has_ended, pieces, self._unsent_bytes = True, [], 0
+        if pieces and (not self.is_stuck or self._unsent_bytes < size_bytes):
+            self._read_at = time.monotonic()
         self._unsent, self.is_stuck = pieces, bool(pieces)
 
     # --- the end --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,16 +132,21 @@ async def offer_by_client(address: str, seconds: float, figures: Figures) -> Non
 @contextmanager
 def happening(faults: Sequence[Fault]) -> Iterator[None]:
     """Beside the load, which is not to wait while somebody looks for a victim: without requests
-    there would soon be no worker at work."""
+    there would soon be no worker at work. A fault that comes when all is over is a failure."""
+    is_over = threading.Event()
 
     def happen(started_at: float) -> None:
         for when, what in sorted(faults, key=lambda fault: fault[0]):
             time.sleep(max(0.0, started_at + when - time.monotonic()))
+            assert not is_over.is_set(), f"the load was over before the fault of {when:g} s"
             what()
 
     with ThreadPoolExecutor(max_workers=1) as beside:
         done = beside.submit(happen, time.monotonic())
-        yield
+        try:
+            yield
+        finally:
+            is_over.set()
         done.result()
 
 
@@ -148,14 +154,19 @@ class Killer:
     """Picks its victims at random, by the pids that the cluster itself tells."""
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
-        self.killed = 0
+        self._killed: set[int] = set()
         self._frozen: set[int] = set()
         self._cluster = cluster
         self._random = random.Random(seed)
 
+    @property
+    def killed(self) -> int:
+        return len(self._killed)
+
     def kill_worker(self) -> None:
-        os.kill(self._victim(), signal.SIGKILL)
-        self.killed += 1
+        victim = self._victim()
+        os.kill(victim, signal.SIGKILL)
+        self._killed.add(victim)
 
     def freeze_worker(self) -> None:
         """One at work, for an idle one might never be asked. It is left alone from then on: to
@@ -169,7 +180,7 @@ class Killer:
 
     def _victim(self) -> int:
         workers = self._cluster.look()["workers"]
-        pids = {worker["pid"] for worker in workers} - {None} - self._frozen
+        pids = {worker["pid"] for worker in workers} - {None} - self._frozen - self._killed
         return int(self._random.choice(sorted(pids)))
 
 

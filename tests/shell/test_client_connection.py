@@ -226,7 +226,38 @@ def test_however_few_answers_they_are_no_more_than_so_many_bytes_are_kept(
 ) -> None:
     ends.fill()
     monkeypatch.setattr(client_connection, "UNREAD_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(client_connection, "READS_WITHIN_S", 0.0)
     assert [ends.ours.say(ENVELOPE, bytes(600_000)) for _ in range(3)].count(True) in (1, 2)
+
+
+def test_of_a_client_that_reads_slower_than_it_is_answered_more_is_kept(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ends.fill()
+    monkeypatch.setattr(client_connection, "UNREAD_BYTES_MAX", 50_000)
+    for _ in range(6):  # more than the kernel keeps, so that it is stuck again
+        said += ends.say(bytes(60_000))
+    monkeypatch.setattr(client_connection, "READS_WITHIN_S", 0.3)
+    time.sleep(0.4)
+    ends.ours.flush()  # in vain
+    assert not ends.ours.say(ENVELOPE, b"it does not read")
+    read = ends.read()
+    ends.ours.flush()
+    assert ends.ours.is_stuck
+    said += ends.say(b"it reads again")
+    while ends.ours.is_stuck:
+        read += ends.read()
+        ends.ours.flush()
+    assert read + ends.read() == said
+
+
+def test_of_a_client_that_reads_too_slowly_not_all_is_kept(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends.fill()  # of its last piece of 20,000 bytes some is left
+    monkeypatch.setattr(client_connection, "UNREAD_BYTES_MAX", 50_000)
+    monkeypatch.setattr(client_connection, "READING_BYTES_MAX", 130_000)
+    assert [ends.ours.say(ENVELOPE, bytes(50_000)) for _ in range(5)] == [True] * 3 + [False] * 2
 
 
 def test_whoever_reads_may_be_told_more_at_once_than_is_kept(ends: Ends) -> None:

@@ -23,6 +23,7 @@ from balancer.core.events import (
     Event,
     Forget,
     Forward,
+    ForwardBatch,
     Outcome,
     Reason,
     Refuse,
@@ -197,6 +198,18 @@ def test_only_a_worker_that_shares_our_clock_is_told_the_instant(loop: Loop, wor
     loop.connect(worker.address, is_ours=True)
     loop.forward(loop.request("x"))
     assert tasks.decode_task(worker.receive()).expires_at == 1_000.25
+
+
+def test_so_it_is_of_each_in_a_batch(loop: Loop, worker: Peer, other: Peer) -> None:
+    for end, id, is_ours in ((worker, WORKER, True), (other, WorkerId("w-2", 1), False)):
+        loop.connect(end.address, id, is_ours=is_ours)
+        tries = (
+            Forward(id, loop.request("x"), 1, 0.25, 1_000.25),
+            Forward(id, loop.request("y"), 2, 0.5, 1_000.5),
+        )
+        loop.perform(ForwardBatch(id, tries))
+        told = [task.expires_at for task in tasks.decode_batch(end.receive())]
+        assert told == ([1_000.25, 1_000.5] if is_ours else [None, None])
 
 
 def test_a_once_request_is_told_of_or_no_worker_gets_it(loop: Loop, worker: Peer) -> None:
